@@ -1,0 +1,1 @@
+//! What an answer file says of itself: dialect, system, install tree, how it ends.

@@ -1,0 +1,1 @@
+//! What an installer's console says, judged by data.

@@ -1,0 +1,1 @@
+//! How one OS installer is started and handed its answers. Pure.

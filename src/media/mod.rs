@@ -1,0 +1,1 @@
+//! Disks and volumes that are written here: boot disk, config drive, answer volume.

@@ -1,0 +1,1 @@
+//! Keystone, Glance, Nova, Neutron and Cinder over HTTP.

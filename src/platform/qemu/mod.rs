@@ -1,0 +1,1 @@
+//! QEMU on this machine.

@@ -1,0 +1,1 @@
+//! Templates, filters, masked secrets. Pure.

@@ -1,0 +1,1 @@
+//! Where installers come from: trees, ISOs, packages, plain files; and the cache.

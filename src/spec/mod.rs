@@ -1,0 +1,1 @@
+//! Spec files: text in, a checked build or every complaint out. Pure.

@@ -1,0 +1,1 @@
+//! What people see: bars, plain lines, JSON lines, reports.
