@@ -1,1 +1,6 @@
 //! Which backend performs which stage.
+
+pub mod command;
+pub mod external;
+pub mod folder;
+pub mod manifest;

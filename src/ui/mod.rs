@@ -5,6 +5,7 @@
 
 mod bars;
 mod lines;
+pub mod report;
 
 use std::io::IsTerminal as _;
 

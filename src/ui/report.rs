@@ -1,0 +1,234 @@
+//! `report.html`: one self-contained file that tells the story of a run.
+//!
+//! It needs no network and no other file: pictures are part of it, and there is
+//! no script in it.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use minijinja::{Environment, Value};
+use serde::Serialize;
+
+use crate::units::Span;
+
+const TEMPLATE: &str = include_str!("../../data/report.html.j2");
+/// Lines of a console that are kept at its beginning and its end.
+const CONSOLE_LINES: usize = 2000;
+
+/// The story of a run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The image's name.
+    pub name: String,
+    /// `succeeded`, `failed`, `interrupted`.
+    pub outcome: String,
+    /// The operating system.
+    pub os: String,
+    /// The processor architecture.
+    pub arch: String,
+    /// The run's ID.
+    pub run: String,
+    /// When it ended.
+    pub finished: String,
+    /// The version of imgbuild.
+    pub imgbuild: String,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The stages.
+    pub stages: Vec<Bar>,
+    /// The phases of the installer.
+    pub phases: Vec<Bar>,
+    /// Requests of the guest that did not get what they asked for.
+    pub requests: Vec<Request>,
+    /// What was checked on the result.
+    pub checks: Vec<Check>,
+    /// Inputs, digests, sizes.
+    pub facts: Vec<Fact>,
+    /// Screenshots.
+    pub pictures: Vec<Picture>,
+    /// Serial consoles.
+    pub consoles: Vec<Console>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Failure {
+    /// What happened.
+    pub message: String,
+    /// What lies beneath.
+    pub causes: Vec<String>,
+    /// The line of the console that says so.
+    pub line: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// Something that took time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Bar {
+    /// What.
+    pub name: String,
+    /// When it began.
+    pub at: String,
+    /// How long it took.
+    pub time: String,
+    /// Where its bar begins, in hundredths of the whole.
+    pub start: u64,
+    /// How long its bar is, in hundredths of the whole.
+    pub percent: u64,
+}
+
+/// A request of the guest.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Request {
+    /// What was asked for.
+    pub url: String,
+    /// What was answered.
+    pub status: String,
+}
+
+/// Something that was checked.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Check {
+    /// What.
+    pub name: String,
+    /// With which result.
+    pub result: String,
+}
+
+/// A name and a value.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Fact {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// A screenshot.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Picture {
+    /// When it was taken.
+    pub title: String,
+    base64: String,
+}
+
+/// A serial console.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Console {
+    /// Whose.
+    pub title: String,
+    id: String,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Line {
+    text: String,
+    marked: bool,
+}
+
+impl Picture {
+    /// A PNG picture.
+    pub fn png(title: &str, bytes: &[u8]) -> Self {
+        Self { title: title.to_owned(), base64: STANDARD.encode(bytes) }
+    }
+}
+
+impl Console {
+    /// A console's text; the line that contains `marked` stands out. Of a very
+    /// long one the middle is left out.
+    pub fn new(title: &str, id: &str, text: &str, marked: Option<&str>) -> Self {
+        let marked = marked.map(str::trim).filter(|it| !it.is_empty());
+        let all: Vec<&str> = text.lines().collect();
+        let line = |it: &&str| Line {
+            text: (*it).to_owned(),
+            marked: marked.is_some_and(|marked| it.contains(marked)),
+        };
+        let lines = if all.len() > 2 * CONSOLE_LINES {
+            let left_out = all.len() - 2 * CONSOLE_LINES;
+            let (head, tail) = (&all[..CONSOLE_LINES], &all[all.len() - CONSOLE_LINES..]);
+            let gap = format!("... {left_out} lines are left out, console.log has them ...");
+            head.iter()
+                .map(line)
+                .chain([Line { text: gap, marked: false }])
+                .chain(tail.iter().map(line))
+                .collect()
+        } else {
+            all.iter().map(line).collect()
+        };
+        Self { title: title.to_owned(), id: id.to_owned(), lines }
+    }
+}
+
+/// Bars of things that ran one after another, with their milliseconds.
+pub fn bars_of_durations(durations: &[(String, u64)]) -> Vec<Bar> {
+    let longest = durations.iter().map(|it| it.1).max().unwrap_or(1).max(1);
+    durations
+        .iter()
+        .map(|(name, millis)| Bar {
+            name: name.clone(),
+            at: String::new(),
+            time: Span::secs(millis / 1000).to_string(),
+            start: 0,
+            percent: millis * 100 / longest,
+        })
+        .collect()
+}
+
+/// Bars of things that began at some milliseconds, each until the next one.
+pub fn bars_of_beginnings(beginnings: &[(String, u64)], end: u64) -> Vec<Bar> {
+    let whole = end.max(1);
+    beginnings
+        .iter()
+        .enumerate()
+        .map(|(i, (name, at))| {
+            let until = beginnings.get(i + 1).map_or(end, |next| next.1).max(*at);
+            Bar {
+                name: name.clone(),
+                at: Span::secs(at / 1000).to_string(),
+                time: Span::secs((until - at) / 1000).to_string(),
+                start: at * 100 / whole,
+                percent: ((until - at) * 100 / whole).max(1),
+            }
+        })
+        .collect()
+}
+
+impl Report {
+    /// The report as HTML.
+    pub fn html(&self) -> Result<String, minijinja::Error> {
+        let mut environment = Environment::new();
+        environment.add_template("report.html", TEMPLATE)?;
+        environment.get_template("report.html")?.render(Value::from_serialize(self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_console_says_cannot_become_markup() {
+        let report = Report {
+            consoles: vec![Console::new("console", "console", "<script>alert(1)</script>\nx", None)],
+            ..Report::default()
+        };
+        let html = report.html().unwrap();
+        assert!(!html.contains("<script"), "{html}");
+        assert!(html.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn the_line_that_says_it_is_marked() {
+        let console = Console::new("console", "console", "fine\nit broke here\nend", Some("broke"));
+        let marked: Vec<_> = console.lines.iter().filter(|it| it.marked).collect();
+        assert_eq!(marked.len(), 1);
+        assert_eq!(marked[0].text, "it broke here");
+    }
+
+    #[test]
+    fn phases_follow_each_other() {
+        let bars = bars_of_beginnings(&[("a".into(), 0), ("b".into(), 30_000)], 60_000);
+        assert_eq!((bars[0].start, bars[0].percent), (0, 50));
+        assert_eq!((bars[1].start, bars[1].percent), (50, 50));
+    }
+}
