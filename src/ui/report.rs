@@ -4,7 +4,7 @@
 //! no script in it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use minijinja::{Environment, Value};
+use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 
 use crate::units::Span;
@@ -198,7 +198,7 @@ impl Report {
     pub fn html(&self) -> Result<String, minijinja::Error> {
         let mut environment = Environment::new();
         environment.add_template("report.html", TEMPLATE)?;
-        environment.get_template("report.html")?.render(Value::from_serialize(self))
+        environment.get_template("report.html")?.render(Value::from(Serde(self)))
     }
 }
 
