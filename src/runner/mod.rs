@@ -4,3 +4,6 @@ pub mod command;
 pub mod external;
 pub mod folder;
 pub mod manifest;
+mod release;
+
+pub use release::{Release, ReleaseError, process_identity};

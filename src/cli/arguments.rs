@@ -1,0 +1,302 @@
+//! The commands and their options, as clap reads them.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Build OS images from a spec, with each system's own installer
+///
+/// A spec in TOML or YAML names the OS, where its installer comes from, an answer
+/// file (kickstart, preseed, AutoYaST, autoinstall) and a target. imgbuild runs
+/// the installer in QEMU, watches it to the end, boots the result to prove it,
+/// and only then gives it its name.
+#[derive(Debug, Parser)]
+#[command(name = "imgbuild", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit status: 0 done, 1 failed and nothing left behind, 2 wrong usage, \
+    3 a spec or an answer file is not valid, 4 something was left behind, 130 interrupted.")]
+pub struct Arguments {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    /// Options of every command
+    pub everywhere: Everywhere,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Everywhere {
+    /// Folder for runs in progress [default: $XDG_STATE_HOME/imgbuild]
+    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_WORK_DIR", hide_env_values = true)]
+    pub work_dir: Option<Utf8PathBuf>,
+    /// Folder for downloads [default: $XDG_CACHE_HOME/imgbuild]
+    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_CACHE_DIR", hide_env_values = true)]
+    pub cache_dir: Option<Utf8PathBuf>,
+    /// Folder with OS catalogue files of your own [default: $XDG_CONFIG_HOME/imgbuild/os]
+    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_OS_DIR", hide_env_values = true)]
+    pub os_dir: Option<Utf8PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a spec and its answer file, ready to edit and commit
+    Init(Init),
+    /// Check specs and answer files; every mistake, each at its line
+    Validate(Validate),
+    /// Show what the installer will get; secrets are masked
+    Render(SpecArguments),
+    /// Show every stage and what it will create; changes nothing
+    Plan(Plan),
+    /// Build an image
+    Build(Build),
+    /// Check an answer file against its installer
+    Lint(Lint),
+    /// Find in a console log what an installer did and why it failed
+    Explain(Explain),
+    /// Show runs, or one of them
+    Runs(Runs),
+    /// Give back what builds that were killed left behind
+    Cleanup(Cleanup),
+    /// Say what this machine can do, and what is missing
+    Doctor(Doctor),
+    /// The operating systems that are known
+    Os(Os),
+    /// Print the JSON Schema of specs
+    Schema,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// A spec and its values.
+#[derive(Clone, Debug, Args)]
+pub struct SpecArguments {
+    /// A spec (.toml, .yaml), or an answer file alone
+    pub spec: Utf8PathBuf,
+    #[command(flatten)]
+    /// Values of variables
+    pub values: Values,
+    #[command(flatten)]
+    /// What replaces parts of the spec
+    pub overrides: Overrides,
+}
+
+/// Values of variables.
+///
+/// Later ones win: the spec's default, the environment variable a variable
+/// names, `IMGBUILD_VAR_<name>`, --var-file in order, -v.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Values {
+    /// Set a variable
+    #[arg(short = 'v', long = "var", value_name = "NAME=VALUE")]
+    pub variables: Vec<String>,
+    /// Read variables from a TOML or YAML file
+    #[arg(long, value_name = "FILE")]
+    pub var_file: Vec<Utf8PathBuf>,
+}
+
+/// What replaces parts of a spec, or completes an answer file alone.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Overrides {
+    /// The operating system, by its ID in `imgbuild os list`
+    #[arg(long, value_name = "ID")]
+    pub os: Option<String>,
+    /// The install tree's URL
+    #[arg(long = "source.tree", value_name = "URL")]
+    pub source_tree: Option<String>,
+    /// The install ISO, a path or a URL
+    #[arg(long = "source.iso", value_name = "PATH|URL", conflicts_with = "source_tree")]
+    pub source_iso: Option<String>,
+    /// Where the image goes
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<Utf8PathBuf>,
+}
+
+/// Write a spec.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The operating system, by its ID in `imgbuild os list`
+    #[arg(required_unless_present = "from")]
+    pub os: Option<String>,
+    /// Work everything out from an answer file that you have
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<Utf8PathBuf>,
+    /// Folder to write to
+    #[arg(long, default_value = ".")]
+    pub dir: Utf8PathBuf,
+    /// Write YAML instead of TOML
+    #[arg(long)]
+    pub yaml: bool,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Check specs.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Specs (.toml, .yaml) and answer files
+    #[arg(required = true)]
+    pub specs: Vec<Utf8PathBuf>,
+    #[command(flatten)]
+    /// Values of variables
+    pub values: Values,
+    /// How to print what is wrong
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+}
+
+/// How reports are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    Human,
+    /// A JSON document
+    Json,
+}
+
+/// Show a plan.
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    /// The spec
+    pub spec: SpecArguments,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+    /// Ask no server what would have to be fetched
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Build an image.
+#[derive(Debug, Args)]
+pub struct Build {
+    #[command(flatten)]
+    /// The spec
+    pub spec: SpecArguments,
+    /// How to show what happens
+    #[arg(long, value_enum, default_value_t = BuildFormat::Auto)]
+    pub format: BuildFormat,
+    /// What to do when a stage fails
+    #[arg(long, value_enum, default_value_t = OnError::Cleanup)]
+    pub on_error: OnError,
+    /// The whole build must end within this, such as 45m
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<crate::units::Span>,
+    /// Build even if nothing has changed since the image was made
+    #[arg(long)]
+    pub force: bool,
+    /// Go on with a run that was killed or kept, by its ID
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<String>,
+}
+
+/// How a build is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BuildFormat {
+    /// Bars on a terminal, plain lines elsewhere
+    Auto,
+    /// Plain lines
+    Plain,
+    /// JSON lines on standard output
+    Json,
+    /// Warnings and the end only
+    Quiet,
+}
+
+/// What to do when a stage fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Remove everything but logs and screenshots
+    Cleanup,
+    /// Leave everything where it is
+    Keep,
+    /// Ask
+    Ask,
+}
+
+/// Check an answer file.
+#[derive(Debug, Args)]
+pub struct Lint {
+    /// The answer files
+    #[arg(required = true)]
+    pub files: Vec<Utf8PathBuf>,
+    /// The operating system it is for, where the file does not say so
+    #[arg(short = 'v', long = "os", value_name = "ID")]
+    pub os: Option<String>,
+    /// How to print what is wrong
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+}
+
+/// Explain a console log.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The log; - for standard input
+    pub log: Utf8PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+}
+
+/// Show runs.
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// One run, by its ID
+    pub run: Option<String>,
+}
+
+/// Give back what was left.
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// Runs, by ID; all that are dead where none is named
+    pub runs: Vec<String>,
+    /// Remove the logs of ended runs as well
+    #[arg(long)]
+    pub logs: bool,
+}
+
+/// Say what this machine can do.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The architecture of images to build
+    #[arg(long, default_value = "x86_64")]
+    pub arch: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
+    pub format: ReportFormat,
+}
+
+/// The operating systems that are known.
+#[derive(Debug, Args)]
+pub struct Os {
+    /// What to show
+    #[command(subcommand)]
+    pub command: OsCommand,
+}
+
+/// What to show of the catalogue.
+#[derive(Debug, Subcommand)]
+pub enum OsCommand {
+    /// Every system, a line each
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// All that is known about one system
+    Show {
+        /// Its ID, such as debian-13
+        id: String,
+    },
+    /// Add a catalogue file of your own
+    Add {
+        /// The file
+        file: Utf8PathBuf,
+    },
+}

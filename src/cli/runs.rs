@@ -1,0 +1,158 @@
+//! `runs` and `cleanup`: what past builds did, and what dead ones left.
+
+use std::io::Write as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    arguments::{Cleanup, Runs},
+    failure::{Failure, Plain, Status},
+    home::Home,
+};
+use crate::{
+    engine::{Event, Journal, JournalError, Resource, State, Teller, unwind},
+    guard::Guard,
+    redact::Redactor,
+    runner::{Release, folder::RunFolder},
+    ui,
+    units::Span,
+};
+
+/// Every run there is, oldest first.
+pub(super) fn all(home: &Home) -> Vec<Utf8PathBuf> {
+    let folder = home.work.join("runs");
+    let Ok(entries) = fs_err::read_dir(folder.as_std_path()) else { return Vec::new() };
+    let mut runs: Vec<_> = entries
+        .filter_map(Result::ok)
+        .filter_map(|it| Utf8PathBuf::try_from(it.path()).ok())
+        .filter(|it| it.join(RunFolder::JOURNAL).is_file())
+        .collect();
+    runs.sort();
+    runs
+}
+
+/// The runs whose build is dead and left something.
+pub(super) fn dead(home: &Home) -> Vec<(Utf8PathBuf, Vec<Resource>)> {
+    all(home)
+        .into_iter()
+        .filter_map(|folder| {
+            let held = State::read(&folder.join(RunFolder::JOURNAL)).ok()?;
+            let left = leftovers(&held);
+            (!left.is_empty() && !is_running(&folder)).then_some((folder, left))
+        })
+        .collect()
+}
+
+/// What a dead build has to give back: everything it held, but the products of
+/// one that succeeded.
+fn leftovers(state: &State) -> Vec<Resource> {
+    let succeeded = state.outcome.as_deref() == Some("succeeded");
+    let is_left = |it: &&Resource| {
+        !(succeeded && it.lifetime == crate::engine::Lifetime::Product)
+    };
+    state.held.iter().filter(is_left).cloned().collect()
+}
+
+fn is_running(folder: &Utf8Path) -> bool {
+    fs_err::File::open(folder.join(RunFolder::JOURNAL))
+        .is_ok_and(|it| matches!(it.file().try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
+/// `imgbuild runs`
+pub(super) fn runs(arguments: &Runs, home: &Home) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let Some(run) = &arguments.run else {
+        for folder in all(home) {
+            let Ok(state) = State::read(&folder.join(RunFolder::JOURNAL)) else { continue };
+            let outcome = match &state.outcome {
+                Some(outcome) => outcome.clone(),
+                None if is_running(&folder) => "running".to_owned(),
+                None => "killed".to_owned(),
+            };
+            let left = if is_running(&folder) { 0 } else { leftovers(&state).len() };
+            let left = if left > 0 { format!("  {left} left behind") } else { String::new() };
+            let name = folder.file_name().unwrap_or_default();
+            _ = writeln!(out, "{name:<40} {outcome}{left}");
+        }
+        return Ok(());
+    };
+    let folder = find(home, run)?;
+    let journal = folder.join(RunFolder::JOURNAL);
+    let text = fs_err::read_to_string(&journal)
+        .map_err(|it| Failure::failed(Plain::io(format!("cannot read run `{run}`"), it)))?;
+    for line in text.lines() {
+        if let Some(text) =
+            serde_json::from_str::<Event>(line).ok().and_then(|it| ui::sentence(&it))
+        {
+            _ = writeln!(out, "{text}");
+        }
+    }
+    if let Ok(state) = State::read(&journal) {
+        for (stage, millis) in &state.took {
+            _ = writeln!(out, "{stage:<20} {}", Span::secs(millis / 1000));
+        }
+    }
+    _ = writeln!(out, "files in {folder}");
+    Ok(())
+}
+
+fn find(home: &Home, run: &str) -> Result<Utf8PathBuf, Failure> {
+    all(home).into_iter().find(|it| it.file_name() == Some(run)).ok_or_else(|| {
+        Failure::usage(Plain::new(
+            format!("there is no run `{run}` in {}", home.work.join("runs")),
+            "`imgbuild runs` lists them",
+        ))
+    })
+}
+
+/// `imgbuild cleanup`
+pub(super) async fn cleanup(
+    arguments: &Cleanup,
+    home: &Home,
+    guard: &Guard,
+) -> Result<(), Failure> {
+    let folders = if arguments.runs.is_empty() {
+        all(home)
+    } else {
+        arguments.runs.iter().map(|it| find(home, it)).collect::<Result<Vec<_>, _>>()?
+    };
+    let mut left = Vec::new();
+    for folder in folders {
+        let opened =
+            Journal::open(&folder.join(RunFolder::JOURNAL), Redactor::default(), Teller::default());
+        let mut journal = match opened {
+            Ok(journal) => journal,
+            Err(JournalError::Running { .. }) if arguments.runs.is_empty() => continue,
+            Err(error) => return Err(Failure::failed(error)),
+        };
+        let failed = journal.state().outcome.as_deref() != Some("succeeded");
+        let before = leftovers(journal.state()).len();
+        let mut still = unwind(&Release { guard: guard.clone() }, &mut journal, failed).await;
+        if journal.state().outcome.is_none() {
+            let event = Event::BuildFinished {
+                outcome: "killed".to_owned(),
+                product: None,
+                leftovers: still.clone(),
+            };
+            journal.record(&event).map_err(Failure::failed)?;
+        }
+        let name = folder.file_name().unwrap_or_default().to_owned();
+        if before > 0 {
+            let gone = before.saturating_sub(still.len());
+            _ = writeln!(std::io::stdout(), "{name}: {gone} of {before} given back");
+        }
+        if arguments.logs && still.is_empty() {
+            drop(journal);
+            fs_err::remove_dir_all(&folder)
+                .map_err(|it| Failure::failed(Plain::io(format!("cannot remove run `{name}`"), it)))?;
+        }
+        left.append(&mut still);
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    for resource in &left {
+        _ = writeln!(std::io::stderr(), "left behind: {:?} {}", resource.kind, resource.name);
+    }
+    Err(Failure::silent(Status::LeftBehind))
+}
