@@ -26,13 +26,31 @@ pub struct Arguments {
 #[derive(Clone, Debug, Args)]
 pub struct Everywhere {
     /// Folder for runs in progress [default: $XDG_STATE_HOME/imgbuild]
-    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_WORK_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "IMGBUILD_WORK_DIR",
+        hide_env_values = true
+    )]
     pub work_dir: Option<Utf8PathBuf>,
     /// Folder for downloads [default: $XDG_CACHE_HOME/imgbuild]
-    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_CACHE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "IMGBUILD_CACHE_DIR",
+        hide_env_values = true
+    )]
     pub cache_dir: Option<Utf8PathBuf>,
     /// Folder with OS catalogue files of your own [default: $XDG_CONFIG_HOME/imgbuild/os]
-    #[arg(long, global = true, value_name = "DIR", env = "IMGBUILD_OS_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "IMGBUILD_OS_DIR",
+        hide_env_values = true
+    )]
     pub os_dir: Option<Utf8PathBuf>,
 }
 

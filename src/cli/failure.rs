@@ -78,8 +78,7 @@ impl Plain {
 
 /// An error as people see it.
 pub fn render(error: &dyn Diagnostic, colours: bool) -> String {
-    let theme =
-        if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut text = String::new();
     // Links are for terminals that know them; a log should have plain text.
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false).with_width(100);

@@ -47,9 +47,7 @@ pub(super) fn dead(home: &Home) -> Vec<(Utf8PathBuf, Vec<Resource>)> {
 /// one that succeeded.
 fn leftovers(state: &State) -> Vec<Resource> {
     let succeeded = state.outcome.as_deref() == Some("succeeded");
-    let is_left = |it: &&Resource| {
-        !(succeeded && it.lifetime == crate::engine::Lifetime::Product)
-    };
+    let is_left = |it: &&Resource| !(succeeded && it.lifetime == crate::engine::Lifetime::Product);
     state.held.iter().filter(is_left).cloned().collect()
 }
 
@@ -143,8 +141,9 @@ pub(super) async fn cleanup(
         }
         if arguments.logs && still.is_empty() {
             drop(journal);
-            fs_err::remove_dir_all(&folder)
-                .map_err(|it| Failure::failed(Plain::io(format!("cannot remove run `{name}`"), it)))?;
+            fs_err::remove_dir_all(&folder).map_err(|it| {
+                Failure::failed(Plain::io(format!("cannot remove run `{name}`"), it))
+            })?;
         }
         left.append(&mut still);
     }

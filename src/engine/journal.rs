@@ -50,7 +50,9 @@ pub struct State {
 pub enum JournalError {
     /// It cannot be written, so nothing more may be created.
     #[error("cannot record what the build does in `{path}`")]
-    #[diagnostic(help("without a journal nothing could be undone: free some space or name another folder with --work-dir"))]
+    #[diagnostic(help(
+        "without a journal nothing could be undone: free some space or name another folder with --work-dir"
+    ))]
     NotWritable {
         /// The journal.
         path: Utf8PathBuf,
@@ -79,8 +81,7 @@ pub enum JournalError {
 impl Journal {
     /// Begins a new journal, or goes on with one whose build is dead.
     pub fn open(path: &Utf8Path, redactor: Redactor, teller: Teller) -> Result<Self, JournalError> {
-        let not_writable =
-            |source| JournalError::NotWritable { path: path.to_owned(), source };
+        let not_writable = |source| JournalError::NotWritable { path: path.to_owned(), source };
         let file = fs_err::OpenOptions::new()
             .create(true)
             .append(true)
@@ -188,8 +189,7 @@ mod tests {
     fn a_journal_cut_anywhere_still_names_what_was_claimed() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::try_from(folder.path().join("journal.jsonl")).unwrap();
-        let mut journal =
-            Journal::open(&path, Redactor::default(), Teller::default()).unwrap();
+        let mut journal = Journal::open(&path, Redactor::default(), Teller::default()).unwrap();
         journal.record(&claim("a")).unwrap();
         let whole = fs_err::read(&path).unwrap().len();
         journal.record(&claim("b")).unwrap();

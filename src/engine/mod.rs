@@ -177,8 +177,11 @@ pub async fn run(
     decide: &mut dyn FnMut(&RunError) -> Decision,
 ) -> Outcome {
     let (result, keep) = forward(plan, runner, journal, cancel, decide).await;
-    let leftovers =
-        if keep { journal.state().held.clone() } else { unwind(runner, journal, result.is_err()).await };
+    let leftovers = if keep {
+        journal.state().held.clone()
+    } else {
+        unwind(runner, journal, result.is_err()).await
+    };
     Outcome { result, leftovers }
 }
 
@@ -246,8 +249,7 @@ async fn run_stage(
                 StageError::Failed(inner) => inner.help().map(|it| it.to_string()),
                 other => other.help().map(|it| it.to_string()),
             };
-            let event =
-                Event::StageFailed { index, stage: name, causes: error.causes(), help };
+            let event = Event::StageFailed { index, stage: name, causes: error.causes(), help };
             journal.record(&event)?;
             Err(error)
         }
@@ -264,9 +266,7 @@ pub async fn unwind(runner: &dyn Runner, journal: &mut Journal, failed: bool) ->
             continue;
         }
         let released = match release(runner, &resource).await {
-            Ok(()) => {
-                journal.record(&Event::Released { label: resource.label.clone() }).is_ok()
-            }
+            Ok(()) => journal.record(&Event::Released { label: resource.label.clone() }).is_ok(),
             Err(error) => {
                 let causes = error.causes().join(": ");
                 journal.teller().warn(format!("cannot release `{}`: {causes}", resource.name));

@@ -204,8 +204,10 @@ impl Stage {
                 format!("within   {} (idle at most {})", it.install.timeout, it.install.idle),
             ],
             Action::Convert { target } | Action::Publish { target } => {
-                vec![format!("format   {:?}, compression {:?}", target.format, target.compression)
-                    .to_lowercase()]
+                vec![
+                    format!("format   {:?}, compression {:?}", target.format, target.compression)
+                        .to_lowercase(),
+                ]
             }
             Action::Verify { verify, machine } => vec![
                 format!("machine  {machine}"),

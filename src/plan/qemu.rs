@@ -137,21 +137,24 @@ fn place(stages: &mut Vec<Stage>, user: &UserStage, machine: &Machine) {
         UserAction::Ssh { .. } | UserAction::Ansible { .. } => {
             let overlay = format!("{}-overlay", user.name);
             let file = format!("{}.overlay.qcow2", user.name);
-            ("work in the guest".to_owned(), vec![
-                scratch(&overlay, &file, None),
-                machine_of(&user.name),
-            ])
+            (
+                "work in the guest".to_owned(),
+                vec![scratch(&overlay, &file, None), machine_of(&user.name)],
+            )
         }
         UserAction::External { runner, .. } => (format!("run imgbuild-runner-{runner}"), vec![]),
     };
     let relation = if offset == 0 { "before" } else { "after" };
-    stages.insert(at, Stage {
-        name: user.name.clone(),
-        title: format!("{what} ({relation} {anchor})"),
-        timeout: user.timeout,
-        creates,
-        action: Action::User { action: user.action.clone(), machine: machine.clone() },
-    });
+    stages.insert(
+        at,
+        Stage {
+            name: user.name.clone(),
+            title: format!("{what} ({relation} {anchor})"),
+            timeout: user.timeout,
+            creates,
+            action: Action::User { action: user.action.clone(), machine: machine.clone() },
+        },
+    );
 }
 
 fn machine(build: &Build, memory: Size, qemu: &Qemu) -> Machine {

@@ -85,12 +85,30 @@ pub struct Description {
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Said {
-    Claimed { resource: ClaimedResource },
-    Confirmed { label: String, id: String },
-    Progress { done: u64, total: Option<u64> },
-    Said { text: String },
-    Done { #[serde(default)] output: serde_json::Value },
-    Failed { message: String, #[serde(default)] causes: Vec<String>, help: Option<String> },
+    Claimed {
+        resource: ClaimedResource,
+    },
+    Confirmed {
+        label: String,
+        id: String,
+    },
+    Progress {
+        done: u64,
+        total: Option<u64>,
+    },
+    Said {
+        text: String,
+    },
+    Done {
+        #[serde(default)]
+        output: serde_json::Value,
+    },
+    Failed {
+        message: String,
+        #[serde(default)]
+        causes: Vec<String>,
+        help: Option<String>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -191,8 +209,7 @@ pub async fn release(name: &str, resource: &Resource, guard: &Guard) -> Result<(
     talk.send(&line).await?;
     drop(talk.input.take());
     let program = talk.program.clone();
-    let status =
-        talk.child.wait().await.map_err(|source| ExternalError::Io { program, source })?;
+    let status = talk.child.wait().await.map_err(|source| ExternalError::Io { program, source })?;
     if status.success() {
         return Ok(());
     }
@@ -224,7 +241,8 @@ impl Talk {
             .spawn()
             .map_err(io)?;
         let input = child.stdin.take();
-        let output = child.stdout.take().ok_or_else(|| io(std::io::ErrorKind::BrokenPipe.into()))?;
+        let output =
+            child.stdout.take().ok_or_else(|| io(std::io::ErrorKind::BrokenPipe.into()))?;
         Ok(Self { program, child, input, output: BufReader::new(output) })
     }
 

@@ -44,9 +44,10 @@ impl Screen {
                 self.line(&format!(" {name}  run {run}"));
             }
             Event::StageStarted { stage, .. } => {
-                let bar = self.bars.add(ProgressBar::new_spinner().with_style(style(
-                    " {prefix}  {spinner} {msg}  {elapsed}",
-                )));
+                let bar = self.bars.add(
+                    ProgressBar::new_spinner()
+                        .with_style(style(" {prefix}  {spinner} {msg}  {elapsed}")),
+                );
                 bar.set_prefix(self.name.clone());
                 bar.set_message(stage.clone());
                 bar.enable_steady_tick(Duration::from_millis(250));
@@ -65,11 +66,7 @@ impl Screen {
             }
             Event::StageFinished { stage, millis, .. } => {
                 self.end_stage();
-                self.line(&format!(
-                    " {}  ✓ {stage}  {}",
-                    self.name,
-                    Span::secs(millis / 1000)
-                ));
+                self.line(&format!(" {}  ✓ {stage}  {}", self.name, Span::secs(millis / 1000)));
             }
             Event::StageFailed { stage, .. } => {
                 self.end_stage();

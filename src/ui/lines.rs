@@ -62,10 +62,8 @@ impl Limit {
     fn lets(&mut self, event: &Event) -> bool {
         let Event::Progress { what, done, total, .. } = event else { return true };
         let complete = *total == Some(*done);
-        let recent = self
-            .last
-            .as_ref()
-            .is_some_and(|(last, at)| last == what && at.elapsed() < self.pause);
+        let recent =
+            self.last.as_ref().is_some_and(|(last, at)| last == what && at.elapsed() < self.pause);
         if recent && !complete {
             return false;
         }

@@ -209,7 +209,12 @@ mod tests {
     #[test]
     fn what_a_console_says_cannot_become_markup() {
         let report = Report {
-            consoles: vec![Console::new("console", "console", "<script>alert(1)</script>\nx", None)],
+            consoles: vec![Console::new(
+                "console",
+                "console",
+                "<script>alert(1)</script>\nx",
+                None,
+            )],
             ..Report::default()
         };
         let html = report.html().unwrap();
