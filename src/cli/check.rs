@@ -1,0 +1,181 @@
+//! `validate` and `lint`: every mistake in every file, each at its line.
+
+use std::io::Write as _;
+
+use camino::Utf8Path;
+
+use super::{
+    Surroundings,
+    arguments::{Lint, Overrides, ReportFormat, Validate},
+    failure::{self, Failure, Status},
+    load::{self, Loaded},
+    prepare, print_json,
+};
+use crate::{
+    answer,
+    catalogue::Catalogue,
+    installer,
+    render::Extras,
+    spec::{Mode, Report, SpecErrors},
+};
+
+/// `imgbuild validate`
+pub(super) async fn validate(arguments: &Validate, cx: &Surroundings) -> Result<(), Failure> {
+    let catalogue = load::catalogue(&cx.home)?;
+    let mut reports = Vec::new();
+    let mut n_wrong = 0;
+    for path in &arguments.specs {
+        let mut sink = Sink { format: arguments.format, colours: cx.colours, reports: &mut reports };
+        if validate_one(path, arguments, &catalogue, cx, &mut sink).await {
+            if arguments.format == ReportFormat::Human {
+                _ = writeln!(std::io::stdout(), "{path}: valid");
+            }
+        } else {
+            n_wrong += 1;
+        }
+    }
+    if arguments.format == ReportFormat::Json {
+        print_json(&reports);
+    }
+    if n_wrong > 0 { Err(Failure::silent(Status::Invalid)) } else { Ok(()) }
+}
+
+/// Where mistakes go: to people at once, or into one JSON document.
+struct Sink<'a> {
+    format: ReportFormat,
+    colours: bool,
+    reports: &'a mut Vec<Report>,
+}
+
+impl Sink<'_> {
+    fn failure(&mut self, failure: &Failure, path: &Utf8Path) {
+        let Some(report) = &failure.report else { return };
+        match self.format {
+            ReportFormat::Human => failure::print(report.as_ref(), self.colours),
+            ReportFormat::Json => {
+                self.reports.extend(reports_of(report.as_ref(), path));
+            }
+        }
+    }
+}
+
+async fn validate_one(
+    path: &Utf8Path,
+    arguments: &Validate,
+    catalogue: &Catalogue,
+    cx: &Surroundings,
+    sink: &mut Sink<'_>,
+) -> bool {
+    let loaded =
+        load::load(path, &arguments.values, &Overrides::default(), catalogue, Mode::Validate);
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            sink.failure(&failure, path);
+            return false;
+        }
+    };
+    match check_answers(&loaded, cx).await {
+        Ok((findings, used)) => {
+            let build = loaded.build();
+            let name = prepare::answer_name(build);
+            match sink.format {
+                ReportFormat::Human => {
+                    load::print_warnings(&loaded.checked, &used, sink.colours);
+                    if let Some(report) = findings.0.report(&name, &findings.1) {
+                        failure::print(&report, sink.colours);
+                    }
+                }
+                ReportFormat::Json => {
+                    let mut warnings = loaded.checked.warnings.clone();
+                    warnings.extend(loaded.checked.unused_variables(&used));
+                    sink.reports.extend(
+                        SpecErrors::of_warnings(&loaded.checked.document, warnings).reports(),
+                    );
+                    if let Some(report) = findings.0.report(&name, &findings.1) {
+                        sink.reports.extend(reports_of(&report, path));
+                    }
+                }
+            }
+            !findings.0.is_fatal()
+        }
+        Err(failure) => {
+            sink.failure(&failure, path);
+            false
+        }
+    }
+}
+
+type Answers = ((answer::Findings, String), std::collections::BTreeSet<String>);
+
+/// Renders the answer file and checks it, as `build` would.
+async fn check_answers(loaded: &Loaded, _: &Surroundings) -> Result<Answers, Failure> {
+    let rendered =
+        loaded.render(&Extras { ssh_public_key: Some("ssh-ed25519 AAAA".to_owned()) })?;
+    let build = loaded.build();
+    installer::kernel_command_line(build, &installer::context(build)).map_err(Failure::invalid)?;
+    let findings = answer::check(&build.os, rendered.expose());
+    Ok(((findings, rendered.masked), rendered.used))
+}
+
+/// A diagnostic and those it is made of, for programs.
+fn reports_of(error: &dyn miette::Diagnostic, path: &Utf8Path) -> Vec<Report> {
+    let place = |it: &dyn miette::Diagnostic| {
+        let span = *it.labels()?.next()?.inner();
+        let contents = it.source_code().or(error.source_code())?.read_span(&span, 0, 0).ok()?;
+        Some((contents.name().map(str::to_owned), contents.line() + 1, contents.column() + 1))
+    };
+    let one = |it: &dyn miette::Diagnostic| {
+        let place = place(it);
+        Report {
+            severity: match it.severity() {
+                Some(miette::Severity::Warning | miette::Severity::Advice) => "warning",
+                _ => "error",
+            },
+            code: it.code().map(|it| it.to_string()).unwrap_or_default(),
+            file: place
+                .as_ref()
+                .and_then(|it| it.0.clone())
+                .unwrap_or_else(|| path.to_string()),
+            line: place.as_ref().map(|it| it.1),
+            column: place.as_ref().map(|it| it.2),
+            message: it.to_string(),
+            help: it.help().map(|it| it.to_string()),
+        }
+    };
+    let parts: Vec<Report> = error.related().into_iter().flatten().map(one).collect();
+    if parts.is_empty() { vec![one(error)] } else { parts }
+}
+
+/// `imgbuild lint`
+pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
+    let catalogue = load::catalogue(&cx.home)?;
+    let mut reports = Vec::new();
+    let mut is_wrong = false;
+    for path in &arguments.files {
+        let text = load::read(path)?;
+        let inspection = answer::inspect(path.as_str(), &text, &catalogue);
+        let id = arguments.os.clone().or_else(|| inspection.os_id());
+        let os = match id {
+            Some(id) => {
+                Some(catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, &catalogue))?)
+            }
+            None => None,
+        };
+        let findings = answer::lint(&inspection, os.as_deref(), &text);
+        is_wrong |= findings.is_fatal();
+        match (arguments.format, findings.report(path.as_str(), &text)) {
+            (ReportFormat::Human, Some(report)) => failure::print(&report, cx.colours),
+            (ReportFormat::Human, None) => {
+                let os = os.map_or_else(|| "no release known".to_owned(), |it| it.id.clone());
+                _ = writeln!(std::io::stdout(), "{path}: no mistakes ({os})");
+            }
+            (ReportFormat::Json, Some(report)) => reports.extend(reports_of(&report, path)),
+            (ReportFormat::Json, None) => {}
+        }
+    }
+    if arguments.format == ReportFormat::Json {
+        print_json(&reports);
+    }
+    if is_wrong { Err(Failure::silent(Status::Invalid)) } else { Ok(()) }
+}

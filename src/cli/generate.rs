@@ -1,0 +1,182 @@
+//! Specs that imgbuild writes: worked out from an answer file, or for a system.
+
+use camino::Utf8Path;
+
+use super::{
+    arguments::Overrides,
+    failure::{Failure, Plain},
+    load,
+};
+use crate::{
+    answer::{self, Inspection},
+    catalogue::{Catalogue, Os},
+};
+
+/// A spec that was worked out.
+pub(super) struct Generated {
+    /// The spec, in TOML.
+    pub text: String,
+    /// What was found, and where, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Whether a text is an answer file although its name is that of a spec, as
+/// autoinstall's `user-data.yaml` is.
+pub(super) fn is_answer_file(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').starts_with("#cloud-config")
+        || text.lines().any(|it| it.trim_end() == "autoinstall:")
+}
+
+/// Works a spec out from an answer file alone. What is missing is asked for by
+/// name.
+pub(super) fn spec_of_answer_file(
+    path: &Utf8Path,
+    text: &str,
+    overrides: &Overrides,
+    catalogue: &Catalogue,
+) -> Result<Generated, Failure> {
+    let inspection = answer::inspect(path.as_str(), text, catalogue);
+    let Some(dialect) = inspection.dialect else {
+        return Err(Failure::usage(Plain::new(
+            format!("cannot tell what `{path}` is"),
+            "a spec ends in .toml, .yaml or .yml; an answer file is a kickstart, a preseed, \
+             an AutoYaST or Agama profile, or an autoinstall file",
+        )));
+    };
+    let id = overrides.os.clone().or_else(|| inspection.os_id()).ok_or_else(|| {
+        Failure::usage(Plain::new(
+            format!("{path} does not say which release it is for"),
+            format!("add --os ID ({})", candidates(catalogue, dialect)),
+        ))
+    })?;
+    let os = catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, catalogue))?;
+    if os.dialect != dialect {
+        return Err(Failure::usage(Plain::new(
+            format!(
+                "{path} is a {}, and {} takes a {}",
+                crate::plan::dialect_text(dialect),
+                os.title,
+                crate::plan::dialect_text(os.dialect)
+            ),
+            format!("add --os with another ID ({})", candidates(catalogue, dialect)),
+        )));
+    }
+    let source = source(&inspection, overrides, &os, path)?;
+    let name = name_of(path);
+    let file = path.file_name().unwrap_or_default();
+    let notes = inspection.notes();
+    let text = spec_text(&name, &os, &source, &Answer::File(file.to_owned()), None);
+    Ok(Generated { text, notes })
+}
+
+/// The answer file of a spec that is written.
+pub(super) enum Answer {
+    /// A file that is used as it is.
+    File(String),
+    /// A template.
+    Template(String),
+}
+
+fn source(
+    inspection: &Inspection,
+    overrides: &Overrides,
+    os: &Os,
+    path: &Utf8Path,
+) -> Result<String, Failure> {
+    let quoted = |it: &str| toml::Value::from(it).to_string();
+    if let Some(iso) = &overrides.source_iso {
+        return Ok(format!("[source.iso]\nlocation = {}\n", quoted(iso)));
+    }
+    let tree = overrides
+        .source_tree
+        .clone()
+        .or_else(|| inspection.tree.as_ref().map(|it| it.value.clone()))
+        .or_else(|| os.tree.as_ref().and_then(|it| it.url.clone()).filter(|it| !it.contains('{')));
+    let tree = tree.ok_or_else(|| {
+        Failure::usage(Plain::new(
+            format!("no install tree in `{path}`"),
+            format!("add --source.tree URL or --source.iso PATH, or {}", tree_directive(os)),
+        ))
+    })?;
+    Ok(format!("[source.tree]\nurl = {}\n", quoted(&tree)))
+}
+
+fn tree_directive(os: &Os) -> &'static str {
+    use crate::catalogue::Dialect;
+    match os.dialect {
+        Dialect::Kickstart => "a line `url --url=https://…`",
+        Dialect::Preseed => "lines `d-i mirror/http/hostname string …` and `d-i mirror/http/directory string …`",
+        Dialect::Autoyast | Dialect::Agama | Dialect::Autoinstall => {
+            "write a spec with `imgbuild init` that names it"
+        }
+    }
+}
+
+/// The text of a spec.
+pub(super) fn spec_text(
+    name: &str,
+    os: &Os,
+    source: &str,
+    answer: &Answer,
+    variables: Option<&str>,
+) -> String {
+    let quoted = |it: &str| toml::Value::from(it).to_string();
+    let answer = match answer {
+        Answer::File(name) => format!("file = {}", quoted(name)),
+        Answer::Template(name) => format!("template = {}", quoted(name)),
+    };
+    let needs = &os.machine;
+    let disk = needs.disk_minimum.max(crate::units::Size::gib(8));
+    format!(
+        "# {title}. `imgbuild validate` checks this file, `imgbuild plan` shows what it would do,\n\
+         # `imgbuild build` does it. `imgbuild schema` prints a JSON Schema for editors.\n\
+         version = 1\n\
+         name = {name}\n\
+         os = {id}\n\
+         \n\
+         {variables}{source}\n\
+         # What the installer is told.\n\
+         [answer]\n\
+         {answer}\n\
+         \n\
+         # The machine the installer runs in.\n\
+         [install]\n\
+         disk = \"{disk}\"\n\
+         memory = \"{memory}\"\n\
+         \n\
+         # What is made of the installed disk.\n\
+         [target.file]\n\
+         path = \"{plain}.qcow2\"\n\
+         \n\
+         # The image is booted before it gets its name. This is the default condition.\n\
+         [verify]\n\
+         login-prompt = true\n",
+        title = os.title,
+        name = quoted(name),
+        plain = name,
+        id = quoted(&os.id),
+        variables = variables.unwrap_or_default(),
+        memory = needs.memory,
+    )
+}
+
+/// A name for an image, made of a file's name.
+pub(super) fn name_of(path: &Utf8Path) -> String {
+    let stem = path.file_stem().unwrap_or("image");
+    let name: String = stem
+        .chars()
+        .map(|it| if it.is_ascii_alphanumeric() || "._-".contains(it) { it } else { '-' })
+        .collect();
+    let name = name.trim_matches(|it: char| !it.is_ascii_alphanumeric()).to_owned();
+    if name.is_empty() { "image".to_owned() } else { name }
+}
+
+fn candidates(catalogue: &Catalogue, dialect: crate::catalogue::Dialect) -> String {
+    let fitting: Vec<_> = catalogue
+        .ids()
+        .into_iter()
+        .filter(|it| catalogue.get(it).is_some_and(|it| it.dialect == dialect))
+        .collect();
+    let some: Vec<_> = fitting.iter().rev().take(5).map(String::as_str).collect();
+    format!("such as {}; `imgbuild os list` shows all", some.join(", "))
+}

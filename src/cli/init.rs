@@ -1,0 +1,114 @@
+//! `init`: a spec and its answer file, ready to edit and commit.
+
+use std::io::Write as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    Surroundings,
+    arguments::{Init, Overrides},
+    failure::{Failure, Plain},
+    generate::{self, Answer},
+    load, templates,
+};
+use crate::catalogue::{Catalogue, Os};
+
+/// `imgbuild init`
+pub(super) fn init(arguments: &Init, cx: &Surroundings) -> Result<(), Failure> {
+    let catalogue = load::catalogue(&cx.home)?;
+    let files = match &arguments.from {
+        Some(path) => from_answer_file(path, arguments, &catalogue)?,
+        None => for_os(arguments.os.as_deref().unwrap_or_default(), &catalogue)?,
+    };
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(name, text)| match (arguments.yaml, name.strip_suffix(".toml")) {
+            (true, Some(stem)) => Ok((format!("{stem}.yaml"), yaml_of(&text)?)),
+            _ => Ok((name, text)),
+        })
+        .collect::<Result<_, Failure>>()?;
+    // Nothing is written unless everything can be.
+    for (name, _) in &files {
+        let path = arguments.dir.join(name);
+        if path.exists() && !arguments.force {
+            return Err(Failure::usage(Plain::new(
+                format!("`{path}` is there already"),
+                "--force replaces it, --dir names another folder",
+            )));
+        }
+    }
+    for (name, text) in &files {
+        write(&arguments.dir.join(name), text)?;
+    }
+    Ok(())
+}
+
+type Files = Vec<(String, String)>;
+
+fn from_answer_file(
+    path: &Utf8Path,
+    arguments: &Init,
+    catalogue: &Catalogue,
+) -> Result<Files, Failure> {
+    let text = load::read(path)?;
+    let overrides = Overrides { os: arguments.os.clone(), ..Overrides::default() };
+    let generated = generate::spec_of_answer_file(path, &text, &overrides, catalogue)?;
+    for note in &generated.notes {
+        _ = writeln!(std::io::stderr(), "{note}");
+    }
+    let mut files = vec![(format!("{}.toml", generate::name_of(path)), generated.text)];
+    // The spec names the answer file by its place beside it.
+    let here = arguments.dir.canonicalize_utf8().unwrap_or_else(|_| arguments.dir.clone());
+    let there = path.canonicalize_utf8().ok().and_then(|it| it.parent().map(Utf8PathBuf::from));
+    if there.as_deref() != Some(here.as_path()) {
+        files.push((path.file_name().unwrap_or("answers").to_owned(), text));
+    }
+    Ok(files)
+}
+
+/// The built-in spec of a system where there is one, else the least that works.
+fn for_os(id: &str, catalogue: &Catalogue) -> Result<Files, Failure> {
+    let os: std::sync::Arc<Os> = catalogue.get(id).ok_or_else(|| load::unknown_os(id, catalogue))?;
+    let template = os.template.clone().ok_or_else(|| {
+        Failure::usage(Plain::new(
+            format!("there is no built-in answer file for {}", os.title),
+            format!("write one, and run `imgbuild init {id} --from FILE`"),
+        ))
+    })?;
+    let text = templates::built_in(&template).ok_or_else(|| {
+        Failure::failed(Plain::new(
+            format!("the built-in template `{template}` is missing"),
+            "this is a mistake in imgbuild's catalogue",
+        ))
+    })?;
+    let local = format!("{}.{}", os.id, extension(&template));
+    if let Some(spec) = templates::built_in_spec(&os.id) {
+        let spec = spec.replace(&template, &local);
+        return Ok(vec![(format!("{}.toml", os.id), spec), (local, text.to_owned())]);
+    }
+    let spec = generate::spec_text(&os.id, &os, "", &Answer::Template(local.clone()), None);
+    Ok(vec![(format!("{}.toml", os.id), spec), (local, text.to_owned())])
+}
+
+/// `preseed.cfg.j2` keeps `cfg.j2`, so that the copy is still known as a template.
+fn extension(template: &str) -> &str {
+    let name = template.rsplit('/').next().unwrap_or(template);
+    name.split_once('.').map_or("txt", |it| it.1)
+}
+
+fn yaml_of(text: &str) -> Result<String, Failure> {
+    let value: serde_json::Value = toml::from_str(text)
+        .map_err(|it| Failure::failed(Plain::new(format!("cannot write YAML: {it}"), "use TOML")))?;
+    serde_yaml::to_string(&value)
+        .map_err(|it| Failure::failed(Plain::new(format!("cannot write YAML: {it}"), "use TOML")))
+}
+
+fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {
+    let written = path
+        .parent()
+        .map_or(Ok(()), fs_err::create_dir_all)
+        .and_then(|()| fs_err::write(path, text));
+    written.map_err(|it| Failure::failed(Plain::io(format!("cannot write `{path}`"), it)))?;
+    _ = writeln!(std::io::stdout(), "{path}");
+    Ok(())
+}

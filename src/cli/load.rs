@@ -1,0 +1,188 @@
+//! Reads what a command names: a spec, or an answer file alone.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    arguments::{Overrides, Values},
+    failure::{Failure, Plain},
+    generate,
+    home::Home,
+    templates::Templates,
+};
+use crate::{
+    catalogue::Catalogue,
+    model::{Build, Checksums, Source, Target},
+    render::{self, Extras, Rendered},
+    spec::{
+        self, Checked, Mode, SpecErrors,
+        document::Syntax,
+        variables::{Inputs, VariableFile},
+    },
+};
+
+/// A spec without a mistake, with where it came from.
+pub(super) struct Loaded {
+    /// What was read.
+    pub checked: Checked,
+    /// The folder that its files are in.
+    pub folder: Utf8PathBuf,
+    /// What to say of it, where it was worked out from an answer file alone.
+    pub worked_out: Vec<String>,
+}
+
+impl Loaded {
+    /// What the spec means.
+    pub fn build(&self) -> &Build {
+        &self.checked.build
+    }
+
+    /// Renders the answer file.
+    pub fn render(&self, extras: &Extras) -> Result<Rendered, Failure> {
+        let loader: Arc<dyn render::TemplateLoader> =
+            Arc::new(Templates { folder: self.folder.clone() });
+        render::answer_file(self.build(), &loader, extras).map_err(Failure::invalid)
+    }
+}
+
+/// Reads a spec or an answer file, checks it, and applies what the command line
+/// replaces.
+pub(super) fn load(
+    path: &Utf8Path,
+    values: &Values,
+    overrides: &Overrides,
+    catalogue: &Catalogue,
+    mode: Mode,
+) -> Result<Loaded, Failure> {
+    let inputs = inputs(values)?;
+    let text = read(path)?;
+    let folder = path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let (name, text, syntax, worked_out) = match Syntax::of_file_name(path.as_str()) {
+        Some(syntax) if !generate::is_answer_file(&text) => {
+            (path.to_string(), text, syntax, vec![])
+        }
+        _ => {
+            let generated = generate::spec_of_answer_file(path, &text, overrides, catalogue)?;
+            (
+                format!("(worked out from {path})"),
+                generated.text,
+                Syntax::Toml,
+                generated.notes,
+            )
+        }
+    };
+    let mut checked = spec::check_text(&name, &text, syntax, &inputs, catalogue, mode)
+        .map_err(Failure::invalid)?;
+    apply(&mut checked.build, overrides, catalogue)?;
+    Ok(Loaded { checked, folder: folder.to_owned(), worked_out })
+}
+
+/// Applies what the command line replaces.
+fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Result<(), Failure> {
+    if let Some(id) = &overrides.os {
+        let os = catalogue.get(id).ok_or_else(|| unknown_os(id, catalogue))?;
+        if os.id != build.os.id {
+            return Err(Failure::usage(Plain::new(
+                format!("the spec says `{}`, --os says `{id}`", build.os.id),
+                "change `os` in the spec: its answer file is written for that system",
+            )));
+        }
+    }
+    if let Some(url) = &overrides.source_tree {
+        build.source = Source::Tree {
+            url: url.clone(),
+            kernel: None,
+            initrd: None,
+            checksums: Checksums::default(),
+            keyring: None,
+        };
+    }
+    if let Some(location) = &overrides.source_iso {
+        build.source = Source::Iso {
+            location: location.clone(),
+            kernel: None,
+            initrd: None,
+            checksums: Checksums::default(),
+            attach: true,
+        };
+    }
+    if let (Some(output), Target::File(target)) = (&overrides.output, &mut build.target) {
+        target.path.clone_from(output);
+    }
+    Ok(())
+}
+
+/// An operating system that the catalogue does not have.
+pub(super) fn unknown_os(id: &str, catalogue: &Catalogue) -> Failure {
+    let near = catalogue.near(id);
+    let help = if near.is_empty() {
+        "`imgbuild os list` shows those it knows".to_owned()
+    } else {
+        format!("did you mean {}? `imgbuild os list` shows all", near.join(", "))
+    };
+    Failure::usage(Plain::new(format!("there is no operating system `{id}` in the catalogue"), help))
+}
+
+/// The built-in catalogue and the user's own files.
+pub(super) fn catalogue(home: &Home) -> Result<Catalogue, Failure> {
+    let Ok(entries) = fs_err::read_dir(home.os.as_std_path()) else {
+        return Ok(Catalogue::built_in());
+    };
+    let mut files = BTreeMap::new();
+    for path in entries.filter_map(Result::ok).filter_map(|it| Utf8PathBuf::try_from(it.path()).ok())
+    {
+        if path.extension() == Some("toml") {
+            files.insert(path.to_string(), read(&path)?);
+        }
+    }
+    Catalogue::built_in().with(&files).map_err(Failure::invalid)
+}
+
+/// Reads a text file. A byte order mark and text that is not UTF-8 are told.
+pub(super) fn read(path: &Utf8Path) -> Result<String, Failure> {
+    let bytes = fs_err::read(path).map_err(|source| {
+        let help = "check the path; `imgbuild init debian-13` writes a spec to start from";
+        let status = Plain::new(format!("cannot read `{path}`: {}", source.kind()), help);
+        Failure::usage(status)
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|it| **it == b'\n').count() + 1;
+        Failure::invalid(Plain::new(
+            format!("{path}:{line}: this is not UTF-8 text"),
+            "save the file as UTF-8",
+        ))
+    })
+}
+
+fn inputs(values: &Values) -> Result<Inputs, Failure> {
+    let mut inputs = Inputs {
+        environment: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        ..Inputs::default()
+    };
+    for path in &values.var_file {
+        let syntax = Syntax::of_file_name(path.as_str()).ok_or_else(|| {
+            Failure::usage(Plain::new(
+                format!("cannot tell the language of `{path}`"),
+                "name it .toml, .yaml or .yml",
+            ))
+        })?;
+        inputs.files.push(VariableFile { name: path.to_string(), text: read(path)?, syntax });
+    }
+    for argument in &values.variables {
+        inputs.add_argument(argument).map_err(Failure::usage)?;
+    }
+    Ok(inputs)
+}
+
+/// Prints warnings as people see them.
+pub(super) fn print_warnings(checked: &Checked, used: &std::collections::BTreeSet<String>, colours: bool) {
+    let mut warnings = checked.warnings.clone();
+    warnings.extend(checked.unused_variables(used));
+    if !warnings.is_empty() {
+        super::failure::print(&SpecErrors::of_warnings(&checked.document, warnings), colours);
+    }
+}

@@ -1,0 +1,190 @@
+//! From a checked spec to everything that is needed to run it.
+
+use std::collections::BTreeMap;
+
+use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
+use sha2::{Digest as _, Sha256};
+
+use super::{Surroundings, failure::{self, Failure, Plain, Status}, load::Loaded};
+use crate::{
+    answer,
+    installer::{self, CommandLine},
+    model::{Build, BootMethod, Target, UserAction, VerifyCondition},
+    plan::{self, Action, Plan, Stage},
+    redact::{Redactor, Secret},
+    model::secrets,
+    render::{Extras, Rendered},
+    units::Span,
+};
+
+/// What stands for the key of a build where none is made.
+const KEY_PLACEHOLDER: &str = "ssh-ed25519 (a key is made for each build)";
+
+/// A build that can be planned, shown or run.
+pub(super) struct Prepared {
+    /// The spec.
+    pub loaded: Loaded,
+    /// The answer file.
+    pub rendered: Rendered,
+    /// What the installer is started with.
+    pub command_line: CommandLine,
+    /// What the answer file is and what is wrong with it.
+    pub findings: answer::Findings,
+    /// The stages.
+    pub plan: Plan,
+    /// Knows every secret.
+    pub redactor: Redactor,
+    /// The digest of everything that goes into the image.
+    pub inputs: String,
+}
+
+/// Renders, checks and plans.
+pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepared, Failure> {
+    let extras = Extras { ssh_public_key: Some(KEY_PLACEHOLDER.to_owned()) };
+    let rendered = loaded.render(&extras)?;
+    let build = loaded.build();
+    let redactor = redactor(build, &rendered);
+    let findings = answer::check(&build.os, rendered.expose());
+    let command_line = installer::kernel_command_line(build, &installer::context(build))
+        .map_err(Failure::invalid)?;
+    if build.install.boot == BootMethod::Direct && redactor.is_in(&command_line.text()) {
+        return Err(Failure::invalid(Plain::new(
+            "the kernel command line holds a secret, which every user of this machine could read",
+            "hand it over in the answer file, or boot with `boot = \"disk\"`",
+        )));
+    }
+    let target = match &build.target {
+        Target::File(target) => target.clone(),
+        Target::Glance(_) | Target::Volume(_) => {
+            return Err(Failure::usage(Plain::new(
+                "images in a cloud cannot be built yet",
+                "use `target.file`",
+            )));
+        }
+    };
+    let plan = plan::qemu::plan(build, &target, &command_line.text());
+    check_runners(&plan, cx).await?;
+    let inputs = inputs(build, &rendered, &redactor);
+    Ok(Prepared { rendered, command_line, findings, plan, redactor, inputs, loaded })
+}
+
+impl Prepared {
+    /// Prints what is wrong with the answer file; mistakes end the command.
+    pub fn print_findings(&self, colours: bool) -> Result<(), Failure> {
+        let name = answer_name(self.loaded.build());
+        let report = self.findings.report(&name, &self.rendered.masked);
+        if let Some(report) = report {
+            failure::print(&report, colours);
+        }
+        if self.findings.is_fatal() {
+            return Err(Failure::silent(Status::Invalid));
+        }
+        Ok(())
+    }
+
+    /// Lets no stage take longer than the whole build may.
+    pub fn limit(&mut self, timeout: Span) {
+        for stage in &mut self.plan.stages {
+            stage.timeout = stage.timeout.min(timeout);
+            if let Action::Install(install) = &mut stage.action {
+                install.install.timeout = install.install.timeout.min(timeout);
+            }
+        }
+    }
+
+    /// Whether a key has to be made to reach guests.
+    pub fn needs_key(&self) -> bool {
+        self.plan.stages.iter().any(|it| match &it.action {
+            Action::Verify { verify, .. } => matches!(verify.condition, VerifyCondition::Ssh(_)),
+            Action::User { action, .. } => {
+                matches!(action, UserAction::Ssh { .. } | UserAction::Ansible { .. })
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The name of the answer file, for messages.
+pub(super) fn answer_name(build: &Build) -> String {
+    use crate::model::AnswerOrigin;
+    match &build.answer.origin {
+        AnswerOrigin::Template(name) | AnswerOrigin::File(name) => format!("{name} (rendered)"),
+        AnswerOrigin::Text(_) => "answer.text (rendered)".to_owned(),
+    }
+}
+
+fn redactor(build: &Build, rendered: &Rendered) -> Redactor {
+    let mut found: Vec<Secret> = secrets(&build.variables);
+    found.extend(rendered.secrets.iter().cloned());
+    Redactor::new(&found)
+}
+
+/// Asks each runner program what it takes, so that a mistake in a stage's input
+/// is found before anything runs.
+async fn check_runners(plan: &Plan, cx: &Surroundings) -> Result<(), Failure> {
+    let external = |stage: &Stage| match &stage.action {
+        Action::User { action: UserAction::External { runner, input }, .. } => {
+            Some((stage.name.clone(), runner.clone(), input.clone()))
+        }
+        _ => None,
+    };
+    for (stage, runner, input) in plan.stages.iter().filter_map(external) {
+        let description =
+            crate::runner::external::describe(&runner, &cx.guard).await.map_err(Failure::invalid)?;
+        let problems = crate::spec::structure::problems(&description.input, &input);
+        if let Some(problem) = problems.first() {
+            return Err(Failure::invalid(Plain::new(
+                format!("stage `{stage}`: {problem}"),
+                format!("`imgbuild-runner-{runner} describe` prints what it takes"),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The digest of everything that goes into the image. Secrets go in through a
+/// slow hash, so that nobody can guess a password from a manifest.
+fn inputs(build: &Build, rendered: &Rendered, redactor: &Redactor) -> String {
+    let described = serde_json::json!({
+        "imgbuild": env!("CARGO_PKG_VERSION"),
+        "name": build.name,
+        "os": *build.os,
+        "arch": build.arch,
+        "source": build.source,
+        "answer": rendered.masked,
+        "install": build.install,
+        "platform": build.platform,
+        "target": build.target,
+        "verify": build.verify,
+        "stages": build.stages,
+    });
+    let mut digest = Sha256::digest(described.to_string());
+    if !redactor.is_empty() {
+        let secret = Sha256::digest(rendered.expose());
+        let hash = ShaCrypt::new(Algorithm::Sha512Crypt, Params::RECOMMENDED)
+            .hash_password_with_salt(hex(&secret).as_bytes(), digest.get(..12).unwrap_or_default())
+            .map(|it| it.as_str().to_owned())
+            .unwrap_or_default();
+        digest = Sha256::digest(format!("{}{hash}", hex(&digest)));
+    }
+    format!("sha256:{}", hex(&digest))
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, it| {
+        _ = write!(text, "{it:02x}");
+        text
+    })
+}
+
+/// What a manifest says of digests beside those of the installer.
+pub(super) fn digests(prepared: &Prepared) -> BTreeMap<String, String> {
+    let document = Sha256::digest(prepared.loaded.checked.document.text());
+    let answer = Sha256::digest(&prepared.rendered.masked);
+    BTreeMap::from([
+        ("spec".to_owned(), format!("sha256:{}", hex(&document))),
+        ("answer (secrets masked)".to_owned(), format!("sha256:{}", hex(&answer))),
+    ])
+}
