@@ -46,7 +46,18 @@ pub struct Build {
 
 /// A processor architecture.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
@@ -83,12 +94,18 @@ impl fmt::Display for Arch {
 }
 
 /// A variable with its final value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Variable {
     /// The value. Of a sensitive variable it must not be shown.
     pub value: serde_json::Value,
     /// Whether the value is a secret.
     pub sensitive: bool,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sensitive { f.write_str("<sensitive>") } else { write!(f, "{}", self.value) }
+    }
 }
 
 /// Where the installer comes from.
@@ -165,12 +182,23 @@ pub struct Checksums {
 }
 
 /// What the installer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Where the text comes from.
     pub origin: AnswerOrigin,
-    /// Values for the template beside the variables.
+    /// Values for the template beside the variables. They may be made of secrets.
     pub values: serde_json::Map<String, serde_json::Value>,
+    /// The same values with `<sensitive:NAME>` in place of secrets.
+    pub masked_values: serde_json::Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("origin", &self.origin)
+            .field("values", &self.masked_values)
+            .finish()
+    }
 }
 
 /// Where the text of an answer file comes from.
@@ -238,7 +266,19 @@ pub enum BootMethod {
 
 /// How the answer file reaches the installer.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// User-data at `http://169.254.169.254/latest/user-data`.
