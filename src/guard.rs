@@ -49,10 +49,7 @@ impl Guard {
 /// Becomes the program that `arguments` name: the parent's process ID, the
 /// program, its arguments. Returns only where that fails.
 pub fn become_program(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let parent = arguments
-        .next()
-        .and_then(|it| it.to_str()?.parse().ok())
-        .and_then(Pid::from_raw);
+    let parent = arguments.next().and_then(|it| it.to_str()?.parse().ok()).and_then(Pid::from_raw);
     let (Some(parent), Some(program)) = (parent, arguments.next()) else {
         return ExitCode::from(127);
     };

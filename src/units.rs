@@ -259,9 +259,13 @@ mod tests {
 
     #[test]
     fn sizes_are_read_with_their_unit() {
-        for (text, bytes) in
-            [("8 GiB", 8 << 30), ("512MiB", 512 << 20), ("1.5 GiB", 3 << 29), ("10 GB", 10_000_000_000), ("20G", 20 << 30)]
-        {
+        for (text, bytes) in [
+            ("8 GiB", 8 << 30),
+            ("512MiB", 512 << 20),
+            ("1.5 GiB", 3 << 29),
+            ("10 GB", 10_000_000_000),
+            ("20G", 20 << 30),
+        ] {
             assert_eq!(text.parse::<Size>(), Ok(Size::bytes(bytes)), "{text}");
         }
     }
