@@ -15,7 +15,7 @@ use crate::{
     units::{Size, Span},
 };
 
-/// One image to build.
+/// One image to build. Secrets are in `variables` and `answer` alone; see [`reveal`].
 #[derive(Clone, Debug)]
 pub struct Build {
     /// Its name: letters, digits, `.`, `_`, `-`; used in file and resource names.
@@ -530,6 +530,22 @@ pub fn secrets(variables: &BTreeMap<String, Variable>) -> Vec<Secret> {
             value => vec![Secret::new(name, &text_of(value))],
         })
         .collect()
+}
+
+/// A text of a build with its secrets filled in.
+///
+/// Outside of `variables` and `answer` the strings of a [`Build`] are free of
+/// secrets, so that plans, events and journals are too: `<sensitive:NAME>` stands
+/// for the variable's value. Call this where the text is used, and nowhere before.
+pub fn reveal(text: &str, variables: &BTreeMap<String, Variable>) -> String {
+    let mut text = text.to_owned();
+    for (name, variable) in variables.iter().filter(|(_, it)| it.sensitive) {
+        let mask = format!("<sensitive:{name}>");
+        if text.contains(&mask) {
+            text = text.replace(&mask, &text_of(&variable.value));
+        }
+    }
+    text
 }
 
 /// A value as templates print it.
