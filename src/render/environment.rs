@@ -127,6 +127,12 @@ fn inline_error(text: &str, err: &Error) -> InlineError {
 
 /// The bytes an error points at.
 pub(super) fn range_of(text: &str, err: &Error) -> Range<usize> {
+    if err.kind() == ErrorKind::SyntaxError
+        && err.detail().is_some_and(|it| it.contains("unexpected end of input"))
+        && let Some(range) = unclosed(text)
+    {
+        return range;
+    }
     if let Some(range) = err.range()
         && range.start < range.end
         && text.get(range.clone()).is_some()
@@ -139,12 +145,41 @@ pub(super) fn range_of(text: &str, err: &Error) -> Range<usize> {
     start..start + rest.find('\n').unwrap_or(rest.len())
 }
 
+/// The block that nothing closes, where that is what is wrong: `{% if x %}`.
+fn unclosed(text: &str) -> Option<Range<usize>> {
+    const BLOCKS: &[&str] =
+        &["if", "for", "macro", "call", "filter", "block", "with", "autoescape", "raw", "set"];
+    let mut open = Vec::new();
+    let mut at = 0;
+    while let Some(start) = text.get(at..)?.find("{%").map(|it| it + at) {
+        let Some(end) = text.get(start..)?.find("%}").map(|it| it + start + 2) else {
+            return Some(start..text.len());
+        };
+        let inner = text.get(start + 2..end - 2)?.trim_matches(['-', '+', ' ', '\n', '\t']);
+        let word = inner.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+        if let Some(closed) = word.strip_prefix("end") {
+            if open.last().is_some_and(|(name, _)| *name == closed) {
+                open.pop();
+            }
+        } else if BLOCKS.contains(&word) && !(word == "set" && inner.contains('=')) {
+            open.push((word, start..end));
+        }
+        at = end;
+    }
+    open.pop().map(|(_, range)| range)
+}
+
 /// An error in words that fit after a place.
 pub(super) fn message_of(err: &Error) -> String {
     let detail = err.detail().unwrap_or_default();
     match err.kind() {
         ErrorKind::UndefinedError if detail.is_empty() => "a value is not defined".to_owned(),
         ErrorKind::OutOfFuel => "the template runs on and on".to_owned(),
+        ErrorKind::SyntaxError
+            if detail.contains("unexpected end of input, expected end of block") =>
+        {
+            "this block is never closed".to_owned()
+        }
         ErrorKind::SyntaxError if !detail.is_empty() => {
             format!("the template is not right: {detail}")
         }

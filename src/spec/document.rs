@@ -92,6 +92,8 @@ const LARGEST_TEXT: usize = 1 << 20;
 
 /// Deeper documents are refused, so that no walk over a tree can overflow.
 pub(super) const DEEPEST: usize = 64;
+pub(super) const DEEP_HELP: &str =
+    "a spec is never more than a few levels deep; look for brackets without their ends";
 
 /// Documents with more nodes are refused, so that YAML aliases cannot multiply.
 pub(super) const MOST_NODES: usize = 50_000;
@@ -206,15 +208,21 @@ impl Node {
         matches!(self.value, Value::Array(_) | Value::Table(_))
     }
 
-    /// What it is, with its article, for "found …".
+    /// What it is, for "found …".
     pub fn found(&self) -> String {
+        let shown = |it: &str| {
+            let start: String = it.chars().take(30).filter(|it| !it.is_control()).collect();
+            let rest = if start.len() < it.len() { "…" } else { "" };
+            format!("`{start}{rest}`")
+        };
+        let number = |it: String| shown(self.plain.as_deref().unwrap_or(&it));
         match &self.value {
             Value::Null => "nothing".to_owned(),
-            Value::Bool(_) => "a boolean".to_owned(),
-            Value::Integer(_) => "an integer".to_owned(),
-            Value::Float(_) => "a number".to_owned(),
-            Value::Date(_) => "a date".to_owned(),
-            Value::String(_) => "a string".to_owned(),
+            Value::Bool(it) => format!("the boolean `{it}`"),
+            Value::Integer(it) => format!("the integer {}", number(it.to_string())),
+            Value::Float(it) => format!("the number {}", number(it.to_string())),
+            Value::Date(it) => format!("the date {}", shown(it)),
+            Value::String(it) => format!("the string {}", shown(it)),
             Value::Array(_) => "an array".to_owned(),
             Value::Table(_) => "a table".to_owned(),
         }

@@ -1,11 +1,16 @@
 //! Mistakes in a spec, each with its place and what to do about it.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
+use regex::Regex;
 use serde::Serialize;
 
-use super::document::{Document, Node, Value, line_and_column};
+use super::document::{Document, Node, Syntax, Value, line_and_column};
 
 /// One mistake, or one warning.
 ///
@@ -104,6 +109,11 @@ impl SpecError {
         self.code
     }
 
+    /// The bytes of every place.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.labels.iter().map(|(span, _)| span.clone())
+    }
+
     /// The bytes of the place that is named.
     pub fn span(&self) -> Option<Range<usize>> {
         self.labels.first().map(|(span, _)| span.clone())
@@ -171,6 +181,12 @@ impl SpecErrors {
         mut errors: Vec<SpecError>,
     ) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if document.is_some_and(|it| it.syntax == Syntax::Yaml) {
+            for error in errors.iter_mut().filter(|it| it.source.is_none()) {
+                error.message = in_yaml(&error.message);
+                error.help = error.help.take().map(|it| in_yaml(&it));
+            }
+        }
         errors.sort_by_key(|it| it.span().map_or(usize::MAX, |span| span.start));
         let text = Arc::new(NamedSource::new(name, masked_text(text, document)));
         Self { name: name.to_owned(), text, errors }
@@ -219,6 +235,17 @@ impl Diagnostic for SpecErrors {
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         Some(Box::new(self.errors.iter().map(|it| it as &dyn Diagnostic)))
     }
+}
+
+/// Words with pieces of TOML in backticks, for those who write YAML.
+fn in_yaml(text: &str) -> String {
+    static PIECES: LazyLock<Option<(Regex, Regex)>> = LazyLock::new(|| {
+        let table = Regex::new(r"`\[([A-Za-z0-9_.-]+)\]`").ok()?;
+        Some((Regex::new(r"`([A-Za-z-]+) = ([^`]+)`").ok()?, table))
+    });
+    let Some((setting, table)) = &*PIECES else { return text.to_owned() };
+    let text = setting.replace_all(text, "`$1: $2`");
+    table.replace_all(&text, "`$1`").into_owned()
 }
 
 /// The text as it may be shown: what a sensitive variable is set to in it is

@@ -97,8 +97,58 @@ fn check_document(
     }
     other_version(document)?;
     let mut errors = Vec::new();
-    let json = structure::of_specs().check("", &document.root, &mut errors);
-    if errors.is_empty() { check::check(document, json, inputs, os, mode) } else { Err(errors) }
+    let mut json = structure::of_specs().check("", &document.root, &mut errors);
+    if errors.is_empty() {
+        return check::check(document, json, &BTreeSet::new(), inputs, os, mode);
+    }
+    // What stands in sections with the wrong structure cannot be judged; the
+    // others are, so that one run reports every mistake.
+    let damaged = damaged_sections(document, &errors);
+    if let Some(sections) = json.as_object_mut() {
+        sections.retain(|key, _| !damaged.contains(key));
+        for key in ["version", "name", "os"] {
+            sections
+                .entry(key)
+                .or_insert_with(|| if key == "version" { 1.into() } else { "".into() });
+        }
+    }
+    if let Err(more) = check::check(document, json, &damaged, inputs, os, mode) {
+        errors.extend(more.into_iter().filter(|it| {
+            let sections: Vec<_> =
+                it.spans().filter_map(|it| section_at(document, it.start)).collect();
+            !sections.is_empty() && sections.iter().all(|it| !damaged.contains(*it))
+        }));
+    }
+    Err(errors)
+}
+
+/// The top-level keys whose values have mistakes in them, and those missing.
+fn damaged_sections(document: &Document, errors: &[SpecError]) -> BTreeSet<String> {
+    let damaged = errors.iter().flat_map(SpecError::spans);
+    let damaged = damaged.filter_map(|it| section_at(document, it.start)).map(str::to_owned);
+    let required = ["name", "os"].iter().filter(|it| document.find(&[it]).is_none());
+    damaged.chain(required.map(|it| (*it).to_owned())).collect()
+}
+
+/// The top-level key that a place belongs to.
+fn section_at(document: &Document, offset: usize) -> Option<&str> {
+    fn holds(node: &document::Node, offset: usize) -> bool {
+        let within =
+            |it: &std::ops::Range<usize>| it.start <= offset && offset <= it.end && !it.is_empty();
+        within(&node.span)
+            || match &node.value {
+                Value::Array(items) => items.iter().any(|it| holds(it, offset)),
+                Value::Table(entries) => {
+                    entries.iter().any(|it| within(&it.key_span) || holds(&it.value, offset))
+                }
+                _ => false,
+            }
+    }
+    let entries = document.root.entries();
+    let found = entries.iter().find(|it| {
+        (it.key_span.start <= offset && offset < it.key_span.end) || holds(&it.value, offset)
+    });
+    found.map(|it| it.key.as_str())
 }
 
 /// A spec of another version is not judged by the rules of this one.

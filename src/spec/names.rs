@@ -7,7 +7,7 @@ pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|it| (strsim::damerau_levenshtein(&name, &plain(it)), *it))
-        .filter(|(distance, it)| *distance <= 1 + name.len().min(it.len()) / 4)
+        .filter(|(distance, it)| *distance <= 1 + name.len().min(it.len()) / 5)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, it)| it)
         .or_else(|| {

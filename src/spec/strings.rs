@@ -98,7 +98,12 @@ impl Filler<'_> {
     /// Fills in one string; where that fails, it stays as it is.
     fn text(&mut self, node: &Node, text: &str, path: &[String]) -> (String, String) {
         let unchanged = || (text.to_owned(), text.to_owned());
-        let Some(names) = self.names(node, text, &[]) else { return unchanged() };
+        let Some(names) = self.names(node, text, &[]) else {
+            // Nothing more is to be said of it.
+            self.filled.open.insert(path.to_vec());
+            return unchanged();
+        };
+        let mut is_secret = false;
         for name in names {
             if self.resolved.unset.contains(&name) {
                 self.filled.open.insert(path.to_vec());
@@ -106,10 +111,14 @@ impl Filler<'_> {
             if self.resolved.values.get(&name).is_some_and(|it| it.sensitive) {
                 let at = self.document.inside(node, place_of(text, &name));
                 self.filled.secrets.push((path.to_vec(), at, name));
+                is_secret = true;
             }
         }
         match render::inline(text, &self.context, &self.salt) {
             Ok(real) => {
+                if is_secret && path.first().is_none_or(|it| it != "answer") {
+                    return self.veiled(node, text, path, &real);
+                }
                 let masked = render::inline(text, &self.masked, &self.salt)
                     .unwrap_or_else(|_| "<sensitive>".to_owned());
                 (real, masked)
@@ -124,9 +133,25 @@ impl Filler<'_> {
                             .help("strings between `{{` and `}}` are minijinja expressions; use `{% raw %}` where braces are meant"),
                     );
                 }
+                self.filled.open.insert(path.to_vec());
                 unchanged()
             }
         }
+    }
+
+    /// A string outside of the answer file that is made of secrets: those stay
+    /// placeholders until the moment it is used.
+    fn veiled(&mut self, node: &Node, text: &str, path: &[String], real: &str) -> (String, String) {
+        self.filled.open.insert(path.to_vec());
+        let masked = render::inline(text, &self.masked, &self.salt).unwrap_or_default();
+        if crate::model::reveal(&masked, &self.resolved.values) != real {
+            self.errors.push(
+                SpecError::new("template", "a secret can only be used as it is here")
+                    .at(self.document.inside(node, 0..text.len()), "changes the secret")
+                    .help("leave filters and conditions out, or use it in the answer file"),
+            );
+        }
+        (masked.clone(), masked)
     }
 
     /// The names that a text uses, all of them known; `None` after a mistake.
@@ -157,9 +182,7 @@ impl Filler<'_> {
                 self.context.keys().map(String::as_str).chain(more.iter().copied()).collect();
             let help = match names::nearest(name, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!(
-                    "declare it: `[variables.{name}]` in TOML, `variables: {{{name}: {{}}}}` in YAML"
-                ),
+                None => format!("declare it under `variables`, as `[variables.{name}]`"),
             };
             self.errors.push(
                 SpecError::new("undefined-variable", format!("`{name}` is not defined"))

@@ -196,6 +196,19 @@ impl Schema {
             Value::String(_) if rule.kinds == [Kind::Array] => {
                 Some("write it as a list: `[\"…\"]`".to_owned())
             }
+            Value::String(_) | Value::Array(_) | Value::Bool(_) | Value::Integer(_)
+                if rule.kinds == [Kind::Object] && !rule.properties.is_empty() =>
+            {
+                let keys: Vec<_> = if rule.required.is_empty() {
+                    rule.properties.keys().map(String::as_str).collect()
+                } else {
+                    rule.required.iter().map(String::as_str).collect()
+                };
+                Some(format!("write a table, `[{}]`, with {}", place.path, names::list(&keys)))
+            }
+            Value::String(_) | Value::Integer(_) if rule.kinds == [Kind::Boolean] => {
+                Some("write `true` or `false`".to_owned())
+            }
             Value::Null => Some("give it a value, or leave the key out".to_owned()),
             _ => None,
         };
@@ -242,7 +255,7 @@ impl Schema {
         }
         for key in &rule.required {
             if entries.iter().all(|it| it.key != *key) {
-                errors.push(self.missing_key(rule, key, place));
+                errors.push(self.missing_key(rule, key, entries, place));
             }
         }
         Self::n_properties(rule, entries, place, errors);
@@ -266,7 +279,13 @@ impl Schema {
         })
     }
 
-    fn missing_key(&self, rule: &Rule, key: &str, place: &Place<'_>) -> SpecError {
+    fn missing_key(
+        &self,
+        rule: &Rule,
+        key: &str,
+        entries: &[Entry],
+        place: &Place<'_>,
+    ) -> SpecError {
         let message = if place.path.is_empty() {
             format!("the spec has no `{key}`")
         } else {
@@ -279,9 +298,12 @@ impl Schema {
                 || format!("add `{key}`"),
                 |it| format!("add `{key}`: {}", lower_first(&first_sentence(it))),
             );
-        SpecError::new("missing-key", message)
-            .at((!place.path.is_empty()).then(|| place.span.clone()), format!("needs `{key}`"))
-            .help(about)
+        let span = if place.path.is_empty() {
+            entries.iter().map(|it| it.key_span.clone()).min_by_key(|it| it.start)
+        } else {
+            Some(place.span.clone())
+        };
+        SpecError::new("missing-key", message).at(span, format!("needs `{key}`")).help(about)
     }
 
     fn n_properties(
@@ -367,13 +389,15 @@ impl Schema {
             if let Some(least) = rule.minimum.filter(|it| number < *it) {
                 errors.push(
                     SpecError::new("out-of-range", format!("{} is too small", place.name()))
-                        .at(place.span.clone(), format!("must be at least {least}")),
+                        .at(place.span.clone(), format!("must be at least {least}"))
+                        .help(format!("write {least} or more")),
                 );
             }
             if let Some(most) = rule.maximum.filter(|it| number > *it) {
                 errors.push(
                     SpecError::new("out-of-range", format!("{} is too large", place.name()))
-                        .at(place.span.clone(), format!("must be at most {most}")),
+                        .at(place.span.clone(), format!("must be at most {most}"))
+                        .help(format!("write {most} or less")),
                 );
             }
         }
@@ -403,7 +427,7 @@ impl Schema {
             let error = SpecError::new("bad-value", format!("{} cannot be `{text}`", place.name()))
                 .at(place.span.clone(), "here");
             errors.push(match (&rule.description, &rule.pattern) {
-                (Some(about), _) => error.help(about.clone()),
+                (Some(about), _) => error.help(lower_first(about.trim_end_matches('.'))),
                 (None, Some(pattern)) => error.help(format!("it must match `{pattern}`")),
                 (None, None) => error,
             });

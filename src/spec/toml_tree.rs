@@ -6,7 +6,7 @@ use toml::{
 };
 
 use super::{
-    document::{DEEPEST, Entry, Node, Value},
+    document::{DEEP_HELP, DEEPEST, Entry, Node, Value, line_and_column},
     error::SpecError,
 };
 
@@ -17,7 +17,12 @@ const MOST_ERRORS: usize = 5;
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SpecError>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(errors.iter().take(MOST_ERRORS).map(|it| syntax_error(text, it)).collect());
+        let mut found: Vec<_> = errors.iter().map(|it| syntax_error(text, it)).collect();
+        // What follows on the same line follows from it.
+        let line = |it: &SpecError| it.span().map(|it| line_and_column(text, it.start).0);
+        found.dedup_by_key(|it| line(it));
+        found.truncate(MOST_ERRORS);
+        return Err(found);
     }
     let mut errors = Vec::new();
     let root = Node::new(table_value(table.get_ref(), 0, &mut errors), 0..0);
@@ -27,8 +32,18 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<SpecError>> {
 fn syntax_error(text: &str, err: &toml::de::Error) -> SpecError {
     let message = err.message().trim();
     let (message, detail) = message.split_once('\n').unwrap_or((message, ""));
+    let key = err.span().and_then(|it| text.get(it)).unwrap_or_default();
+    if message == "duplicate key" {
+        return SpecError::new("syntax", format!("the key `{key}` is set twice"))
+            .at(err.span(), "set again")
+            .help("a key can be set once; leave one of them out");
+    }
+    if message.contains("recurs") {
+        return SpecError::new("too-deep", "tables and arrays are nested too deeply")
+            .at(err.span(), "here")
+            .help(DEEP_HELP);
+    }
     let help = match message {
-        "duplicate key" => "a key can be set once; leave one of them out".to_owned(),
         _ if !detail.is_empty() => detail.replace('\n', ", "),
         _ => "this is not TOML; strings need quotes, tables start with `[name]`".to_owned(),
     };
@@ -60,7 +75,8 @@ fn node(value: &Spanned<DeValue<'_>>, depth: usize, errors: &mut Vec<SpecError>)
     if depth > DEEPEST {
         errors.push(
             SpecError::new("too-deep", "tables and arrays are nested too deeply")
-                .at(span.clone(), "here"),
+                .at(span.clone(), "here")
+                .help(DEEP_HELP),
         );
         return Node::new(Value::Null, span);
     }

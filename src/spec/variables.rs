@@ -408,7 +408,7 @@ impl<'a> Resolver<'a> {
             |it: &Json| if table.sensitive { String::new() } else { format!(" `{}`", text_of(it)) };
         let Some(value) = value else {
             let hint = match kind {
-                VariableType::Bool => "write `true` or `false`",
+                VariableType::Bool => "write `true` or `false`; `yes` and `no` are text",
                 VariableType::Number => "write a number, such as `8` or `1.5`",
                 VariableType::List => "write a JSON list, or items with commas between them",
                 VariableType::String => "put it in quotes",

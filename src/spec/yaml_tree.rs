@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap, ops::Range};
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::{
-    document::{DEEPEST, Entry, MOST_NODES, Node, Value},
+    document::{DEEP_HELP, DEEPEST, Entry, MOST_NODES, Node, Value},
     error::SpecError,
 };
 
@@ -92,7 +92,8 @@ impl<'a> Tree<'a> {
         let bytes = self.bytes(span);
         if depth > DEEPEST {
             return Err(SpecError::new("too-deep", "tables and lists are nested too deeply")
-                .at(bytes, "here"));
+                .at(bytes, "here")
+                .help(DEEP_HELP));
         }
         let before = self.n_nodes;
         self.count(1, &bytes)?;
@@ -114,12 +115,17 @@ impl<'a> Tree<'a> {
                         "syntax",
                         "the alias stands inside what it refers to",
                     )
-                    .at(bytes, "refers to itself"));
+                    .at(bytes, "refers to itself")
+                    .help("write the value out instead of the alias"));
                 };
                 self.count(size, &bytes)?;
                 (Node { span: bytes, ..node }, 0)
             }
-            _ => return Err(SpecError::new("syntax", "expected a value").at(bytes, "here")),
+            _ => {
+                return Err(SpecError::new("syntax", "expected a value")
+                    .at(bytes, "here")
+                    .help("give the key a value, or leave it out"));
+            }
         };
         if anchor != 0 {
             self.anchors.insert(anchor, (node.clone(), self.n_nodes - before));
@@ -157,7 +163,8 @@ impl<'a> Tree<'a> {
                             "syntax",
                             format!("a key is text, found {}", key_node.found()),
                         )
-                        .at(key_node.pointer(), "here"),
+                        .at(key_node.pointer(), "here")
+                        .help("put the key in quotes"),
                     );
                     continue;
                 }
@@ -187,7 +194,8 @@ impl<'a> Tree<'a> {
             }
             _ => self.errors.push(
                 SpecError::new("syntax", format!("`<<` merges tables, found {}", value.found()))
-                    .at(value.pointer(), "here"),
+                    .at(value.pointer(), "here")
+                    .help("write `<<: *name`, where `name` is a table with an anchor"),
             ),
         }
     }
@@ -258,6 +266,11 @@ impl<'a> Tree<'a> {
         let tab = self.text.get(line_start..).is_some_and(|line| {
             line.chars().take_while(|it| it.is_whitespace() && *it != '\n').any(|it| it == '\t')
         });
+        if err.info().contains("recursion") || err.info().contains("depth") {
+            return SpecError::new("too-deep", "tables and lists are nested too deeply")
+                .at(at..at, "here")
+                .help(DEEP_HELP);
+        }
         let help = if tab {
             "YAML is indented with spaces, never with tabs"
         } else {

@@ -17,6 +17,7 @@ impl Checker<'_> {
         table: &AnswerTable,
         masked: Json,
         variables: &BTreeMap<String, VariableTable>,
+        is_damaged: bool,
     ) -> Answer {
         let AnswerTable { template, file, text, values } = table;
         let given: Vec<_> = [("template", template), ("file", file), ("text", text)]
@@ -50,6 +51,7 @@ impl Checker<'_> {
                 }
                 AnswerOrigin::Text((*text).clone())
             }
+            None if is_damaged => AnswerOrigin::Text(String::new()),
             None => AnswerOrigin::Template(self.built_in_template()),
         };
         if matches!(origin, AnswerOrigin::File(_)) && !values.is_empty() {

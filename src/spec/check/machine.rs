@@ -156,7 +156,7 @@ impl Checker<'_> {
             )
             .at(self.span(path), "not this way")
             .and(self.exact(&["os"]), "this system")
-            .help(format!("use {}", names::list(&names)));
+            .help(format!("it takes {}", names::list(&names)));
             self.errors.push(error);
         } else if delivery == Delivery::Volume && os.boot.volume_label.is_none() {
             self.error(

@@ -54,10 +54,12 @@ struct Checker<'a> {
     warnings: Vec<SpecError>,
 }
 
-/// Checks a spec that has the right structure.
+/// Checks a spec that has the right structure, but for its `damaged` sections,
+/// which `json` is without.
 pub(super) fn check(
     document: &Document,
     mut json: Json,
+    damaged: &BTreeSet<String>,
     inputs: &Inputs,
     lookup: &dyn OsLookup,
     mode: Mode,
@@ -71,6 +73,10 @@ pub(super) fn check(
         warnings: Vec::new(),
     };
     checker.system(&json, lookup);
+    if damaged.contains("variables") || damaged.contains("os") {
+        // Everything else depends on them.
+        return Err(checker.errors);
+    }
     let name = json.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
 
     let tables: BTreeMap<String, VariableTable> = json
@@ -97,11 +103,16 @@ pub(super) fn check(
         }
     };
 
-    let source = checker.source(file.source.as_ref(), file.install.boot.unwrap_or_default());
+    let source = if damaged.contains("source") {
+        None
+    } else {
+        checker.source(file.source.as_ref(), file.install.boot.unwrap_or_default())
+    };
     let install = checker.install(&file.install, file.source.as_ref());
-    let answer = checker.answer(&file.answer, masked_values, &tables);
+    let answer = checker.answer(&file.answer, masked_values, &tables, damaged.contains("answer"));
     let platform = checker.platform(file.platform.as_ref(), &file.install);
-    let target = checker.target(&name, file.target.as_ref(), &platform);
+    let target = file.target.as_ref().filter(|_| !damaged.contains("platform"));
+    let target = checker.target(&name, target, &platform);
     let verify = checker.verify(&file.verify, &install);
     let stages = checker.stages(&file.stages, verify.is_some());
     checker.secrets(install.boot);
@@ -251,7 +262,7 @@ impl Checker<'_> {
                     "exposed-secret",
                     format!("the secret `{name}` would become {becomes}"),
                 )
-                .at(span.clone(), "every process could read it")
+                .at(span.clone(), "a secret")
                 .help(help),
             );
         }

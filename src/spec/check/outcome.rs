@@ -228,7 +228,7 @@ impl Checker<'_> {
         }
         let timeout = self.time(&["verify", "timeout"], *timeout, VERIFY_TIMEOUT);
         let memory = memory.unwrap_or_else(|| install.memory.min(VERIFY_MEMORY));
-        if memory < Size::mib(64) {
+        if table.memory.is_some() && memory < Size::mib(64) {
             self.error(
                 "too-small",
                 format!("no system boots with a memory of {memory}"),
