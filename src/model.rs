@@ -15,7 +15,7 @@ use crate::{
     units::{Size, Span},
 };
 
-/// One image to build.
+/// One image to build. Secrets are in `variables` and `answer` alone; see [`reveal`].
 #[derive(Clone, Debug)]
 pub struct Build {
     /// Its name: letters, digits, `.`, `_`, `-`; used in file and resource names.
@@ -94,12 +94,18 @@ impl fmt::Display for Arch {
 }
 
 /// A variable with its final value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Variable {
     /// The value. Of a sensitive variable it must not be shown.
     pub value: serde_json::Value,
     /// Whether the value is a secret.
     pub sensitive: bool,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.sensitive { f.write_str("<sensitive>") } else { write!(f, "{}", self.value) }
+    }
 }
 
 /// Where the installer comes from.
@@ -176,12 +182,23 @@ pub struct Checksums {
 }
 
 /// What the installer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// Where the text comes from.
     pub origin: AnswerOrigin,
-    /// Values for the template beside the variables.
+    /// Values for the template beside the variables. They may be made of secrets.
     pub values: serde_json::Map<String, serde_json::Value>,
+    /// The same values with `<sensitive:NAME>` in place of secrets.
+    pub masked_values: serde_json::Map<String, serde_json::Value>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("origin", &self.origin)
+            .field("values", &self.masked_values)
+            .finish()
+    }
 }
 
 /// Where the text of an answer file comes from.
@@ -513,6 +530,22 @@ pub fn secrets(variables: &BTreeMap<String, Variable>) -> Vec<Secret> {
             value => vec![Secret::new(name, &text_of(value))],
         })
         .collect()
+}
+
+/// A text of a build with its secrets filled in.
+///
+/// Outside of `variables` and `answer` the strings of a [`Build`] are free of
+/// secrets, so that plans, events and journals are too: `<sensitive:NAME>` stands
+/// for the variable's value. Call this where the text is used, and nowhere before.
+pub fn reveal(text: &str, variables: &BTreeMap<String, Variable>) -> String {
+    let mut text = text.to_owned();
+    for (name, variable) in variables.iter().filter(|(_, it)| it.sensitive) {
+        let mask = format!("<sensitive:{name}>");
+        if text.contains(&mask) {
+            text = text.replace(&mask, &text_of(&variable.value));
+        }
+    }
+    text
 }
 
 /// A value as templates print it.

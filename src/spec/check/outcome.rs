@@ -1,0 +1,315 @@
+//! Where the machine runs, what is made of its disk, how that is proved.
+
+use regex::Regex;
+
+use super::Checker;
+use crate::{
+    model::{
+        BootMethod, Compression, DiskFormat, FileTarget, GlanceTarget, Install, Openstack,
+        Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
+    },
+    spec::{
+        file::{
+            FileTable, GlanceTable, InstallTable, OpenstackTable, PlatformTable, QemuTable,
+            TargetTable, VerifyTable, Visibility, VolumeTable,
+        },
+        variables::bad_regex,
+    },
+    units::{Size, Span},
+};
+
+const VERIFY_TIMEOUT: Span = Span::minutes(20);
+const VERIFY_MEMORY: Size = Size::gib(1);
+
+impl Checker<'_> {
+    pub(super) fn platform(
+        &mut self,
+        table: Option<&PlatformTable>,
+        install: &InstallTable,
+    ) -> Platform {
+        match table {
+            Some(PlatformTable { openstack: Some(it), .. }) => {
+                if install.boot == Some(BootMethod::Direct) {
+                    self.contradiction(
+                        "Nova starts machines from their disk, never from a kernel",
+                        (&["install", "boot"], "hands over a kernel"),
+                        (&["platform", "openstack"], "to Nova"),
+                        "use `boot = \"disk\"`, or leave it out",
+                    );
+                }
+                Platform::Openstack(openstack(it))
+            }
+            Some(PlatformTable { qemu: Some(it), .. }) => Platform::Qemu(self.qemu(it)),
+            _ => Platform::Qemu(Qemu::default()),
+        }
+    }
+
+    fn qemu(&mut self, table: &QemuTable) -> Qemu {
+        let QemuTable { accelerator, cpu, machine, program, arguments } = table;
+        for (key, value) in
+            [("accelerator", accelerator), ("cpu", cpu), ("machine", machine), ("program", program)]
+        {
+            if value.as_ref().is_some_and(|it| it.trim().is_empty()) {
+                self.error(
+                    "bad-value",
+                    format!("`platform.qemu.{key}` is empty"),
+                    &["platform", "qemu", key],
+                    "here",
+                    "leave it out for the default",
+                );
+            }
+        }
+        Qemu {
+            accelerator: accelerator.clone(),
+            cpu: cpu.clone(),
+            machine: machine.clone(),
+            program: program.clone(),
+            arguments: arguments.clone(),
+        }
+    }
+
+    pub(super) fn target(
+        &mut self,
+        name: &str,
+        table: Option<&TargetTable>,
+        platform: &Platform,
+    ) -> Target {
+        let in_cloud = matches!(platform, Platform::Openstack(_));
+        let local_only = |this: &mut Self, key: &str| {
+            if !in_cloud {
+                this.contradiction(
+                    format!("`target.{key}` is made in a cloud, but the platform is QEMU on this machine"),
+                    (&["target", key], "made in a cloud"),
+                    (&["platform", "qemu"], "runs here"),
+                    "add `[platform.openstack]`, or use `[target.file]`",
+                );
+            }
+        };
+        match table {
+            Some(TargetTable { file: Some(it), .. }) => {
+                if in_cloud {
+                    self.contradiction(
+                        "`target.file` is made on this machine, but the platform is a cloud",
+                        (&["target", "file"], "made here"),
+                        (&["platform", "openstack"], "runs in a cloud"),
+                        "use `[target.glance]` or `[target.volume]`",
+                    );
+                }
+                Target::File(self.file(name, it))
+            }
+            Some(TargetTable { glance: Some(it), .. }) => {
+                local_only(self, "glance");
+                Target::Glance(self.glance(name, it))
+            }
+            Some(TargetTable { volume: Some(it), .. }) => {
+                local_only(self, "volume");
+                let VolumeTable { name: own, metadata } = it;
+                Target::Volume(VolumeTarget {
+                    name: own.clone().unwrap_or_else(|| name.to_owned()),
+                    metadata: metadata.clone(),
+                })
+            }
+            _ if in_cloud => {
+                Target::Glance(GlanceTarget { name: name.to_owned(), ..GlanceTarget::default() })
+            }
+            _ => Target::File(FileTarget {
+                path: format!("{name}.qcow2").into(),
+                format: DiskFormat::Qcow2,
+                compression: Compression::None,
+            }),
+        }
+    }
+
+    fn file(&mut self, name: &str, table: &FileTable) -> FileTarget {
+        let FileTable { path, format, compression } = table;
+        let told = path.as_deref().and_then(|it| {
+            let it = it.to_ascii_lowercase();
+            if it.ends_with(".qcow2") {
+                Some(DiskFormat::Qcow2)
+            } else if it.ends_with(".raw") || it.ends_with(".img") {
+                Some(DiskFormat::Raw)
+            } else {
+                None
+            }
+        });
+        let compression = compression.unwrap_or_default();
+        let format = format.or(told).unwrap_or_default();
+        if format == DiskFormat::Raw && compression != Compression::None {
+            let because: &[&str] = if table.format.is_some() {
+                &["target", "file", "format"]
+            } else {
+                &["target", "file", "path"]
+            };
+            self.contradiction(
+                "a raw image cannot be compressed",
+                (&["target", "file", "compression"], "compressed"),
+                (because, "raw"),
+                "leave `compression` out, or use `format = \"qcow2\"`",
+            );
+        }
+        if let (Some(told), Some(format)) = (told, table.format)
+            && told != format
+        {
+            let warning = super::SpecError::warning(
+                "misleading",
+                "the file's name says another format than `format`",
+            )
+            .at(self.span(&["target", "file", "path"]), "this name")
+            .and(self.span(&["target", "file", "format"]), "this format")
+            .help("give the file the ending of its format");
+            self.warnings.push(warning);
+        }
+        if path.as_ref().is_some_and(|it| it.is_empty() || it.ends_with('/')) {
+            self.error(
+                "bad-value",
+                "`target.file.path` names no file",
+                &["target", "file", "path"],
+                "here",
+                format!("write the file's name, such as \"{name}.qcow2\""),
+            );
+        }
+        let ending = if format == DiskFormat::Raw { "raw" } else { "qcow2" };
+        FileTarget {
+            path: path.clone().unwrap_or_else(|| format!("{name}.{ending}")).into(),
+            format,
+            compression,
+        }
+    }
+
+    fn glance(&mut self, name: &str, table: &GlanceTable) -> GlanceTarget {
+        let GlanceTable { name: own, visibility, tags, members, protected, properties, keep } =
+            table;
+        if !members.is_empty() && *visibility != Some(Visibility::Shared) {
+            self.contradiction(
+                "only a shared image has members",
+                (&["target", "glance", "members"], "members"),
+                (&["target", "glance", "visibility"], "not shared"),
+                "add `visibility = \"shared\"`, or leave `members` out",
+            );
+        }
+        GlanceTarget {
+            name: own.clone().unwrap_or_else(|| name.to_owned()),
+            visibility: visibility.map(|it| it.as_str().to_owned()),
+            tags: tags.clone(),
+            members: members.clone(),
+            protected: *protected,
+            properties: properties.clone(),
+            keep: *keep,
+        }
+    }
+
+    pub(super) fn verify(&mut self, table: &VerifyTable, install: &Install) -> Option<Verify> {
+        let VerifyTable { skip, login_prompt, console, ssh, timeout, memory } = table;
+        let given: Vec<_> = [
+            ("skip", *skip == Some(true)),
+            ("login-prompt", *login_prompt == Some(true)),
+            ("console", console.is_some()),
+            ("ssh", ssh.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_given)| is_given.then_some(key))
+        .collect();
+        for (first, second) in given.iter().zip(given.iter().skip(1)) {
+            self.contradiction(
+                format!("`verify` has both `{first}` and `{second}`"),
+                (&["verify", second], "and this"),
+                (&["verify", first], "this"),
+                "keep one of `login-prompt`, `console`, `ssh` and `skip`",
+            );
+        }
+        if given.is_empty() && *login_prompt == Some(false) {
+            self.error(
+                "missing-key",
+                "`verify` says what not to wait for, but not what to wait for",
+                &["verify", "login-prompt"],
+                "not this",
+                "add `console` or `ssh`, or `skip = true` to prove nothing",
+            );
+        }
+        let timeout = self.time(&["verify", "timeout"], *timeout, VERIFY_TIMEOUT);
+        let memory = memory.unwrap_or_else(|| install.memory.min(VERIFY_MEMORY));
+        if table.memory.is_some() && memory < Size::mib(64) {
+            self.error(
+                "too-small",
+                format!("no system boots with a memory of {memory}"),
+                &["verify", "memory"],
+                "must be at least 64 MiB",
+                "leave it out for the default",
+            );
+        }
+        let condition = match (console, ssh) {
+            (Some(pattern), _) => {
+                self.console_pattern(pattern);
+                VerifyCondition::Console(pattern.clone())
+            }
+            (None, Some(ssh)) => VerifyCondition::Ssh(SshAccess {
+                user: self.account(&["verify", "ssh", "user"], Some(&ssh.user)),
+                command: ssh.command.clone().unwrap_or_else(|| "true".to_owned()),
+            }),
+            (None, None) => VerifyCondition::LoginPrompt,
+        };
+        (*skip != Some(true)).then_some(Verify { condition, timeout, memory })
+    }
+
+    fn console_pattern(&mut self, pattern: &str) {
+        let path: &[&str] = &["verify", "console"];
+        match Regex::new(pattern) {
+            Err(err) => {
+                let error =
+                    bad_regex(pattern, &err).at(self.span(path), "not a regular expression");
+                self.errors.push(error);
+            }
+            Ok(regex) if regex.is_match("") => self.error(
+                "bad-value",
+                "this pattern is found in every console, even an empty one",
+                path,
+                "matches nothing at all",
+                "write what only a system that works says, such as \"login:\"",
+            ),
+            Ok(_) => {}
+        }
+    }
+
+    /// An account in the guest; `root` where left out.
+    pub(super) fn account(&mut self, path: &[&str], user: Option<&String>) -> String {
+        let Some(user) = user else { return "root".to_owned() };
+        let is_name = !user.is_empty()
+            && !user.starts_with('-')
+            && user.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+        if !is_name && !self.is_open(path) {
+            self.error(
+                "bad-value",
+                format!("`{user}` is not the name of an account"),
+                path,
+                "here",
+                "write a name such as \"root\" or \"debian\"",
+            );
+        }
+        user.clone()
+    }
+}
+
+fn openstack(table: &OpenstackTable) -> Openstack {
+    let OpenstackTable {
+        cloud,
+        flavor,
+        network,
+        security_groups,
+        floating_ip,
+        availability_zone,
+        volume_backed,
+        volume_type,
+        config_drive,
+    } = table;
+    Openstack {
+        cloud: cloud.clone(),
+        flavor: flavor.clone(),
+        network: network.clone(),
+        security_groups: security_groups.clone(),
+        floating_ip: floating_ip.clone(),
+        availability_zone: availability_zone.clone(),
+        volume_backed: *volume_backed,
+        volume_type: volume_type.clone(),
+        config_drive: *config_drive,
+    }
+}
