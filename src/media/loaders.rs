@@ -28,8 +28,10 @@ pub struct Loaders {
     pub bios: Option<Syslinux>,
     /// For UEFI.
     pub uefi: Option<EfiLoader>,
-    /// What to install for a BIOS, and for UEFI.
-    remedies: [String; 2],
+    /// What to install for a BIOS, a line for each distribution.
+    pub bios_remedy: String,
+    /// What to install for UEFI.
+    pub uefi_remedy: String,
 }
 
 /// syslinux, which starts Linux from FAT on a PC BIOS.
@@ -99,24 +101,22 @@ impl Loaders {
             let lines: Vec<_> = lines.collect();
             lines.join("\n").replace(CACHE, &cache.display().to_string())
         };
-        let remedies =
-            [remedy(Some(&table.bios.packages)), remedy(for_arch.map(|it| &it.packages))];
-        Self { arch, bios, uefi, remedies }
+        Self {
+            arch,
+            bios,
+            uefi,
+            bios_remedy: remedy(Some(&table.bios.packages)),
+            uefi_remedy: remedy(for_arch.map(|it| &it.packages)),
+        }
     }
 
     /// The error that says what to install for this firmware.
     pub fn missing(&self, firmware: Firmware) -> MediaError {
-        let [bios, uefi] = &self.remedies;
         let remedy = match firmware {
-            Firmware::Bios => bios,
-            Firmware::Uefi => uefi,
+            Firmware::Bios => &self.bios_remedy,
+            Firmware::Uefi => &self.uefi_remedy,
         };
         MediaError::NoLoader { arch: self.arch, firmware, remedy: remedy.clone() }
-    }
-
-    /// What to install for syslinux to run.
-    pub(super) fn bios_remedy(&self) -> &str {
-        &self.remedies[0]
     }
 }
 

@@ -213,7 +213,7 @@ async fn install(
         command.env("TMPDIR", folder);
     }
     let run =
-        Run { program: "syslinux", remedy: loaders.bios_remedy(), patience: SYSLINUX_PATIENCE };
+        Run { program: "syslinux", remedy: &loaders.bios_remedy, patience: SYSLINUX_PATIENCE };
     run.successfully(command, None, cancel).await?;
     Ok(())
 }

@@ -144,7 +144,7 @@ mod tests {
             (600 << 20, FatType::Fat16, 32 << 10, 602),
             (2040 << 20, FatType::Fat16, 32 << 10, 2042),
             (2048 << 20, FatType::Fat32, 32 << 10, 2050),
-            (4000 << 20, FatType::Fat32, 32 << 10, 4002),
+            (4000 << 20, FatType::Fat32, 32 << 10, 4003),
         ] {
             let it = layout(size);
             let found = (it.fat_type, it.cluster, it.disk_size >> 20);
