@@ -248,6 +248,15 @@ async fn one_loader_is_enough_where_it_suffices() {
             (it, _) => panic!("{firmware:?}: {it:?}"),
         }
     }
+    // A GRUB, which would change a quote.
+    let efi = all.uefi.clone().unwrap();
+    let grub = EfiLoader { kind: EfiLoaderKind::Grub("EFI/debian/grub.cfg".into()), ..efi };
+    let with_grub = Loaders { uefi: Some(grub), ..all.clone() };
+    let quotes = r#"a="b c""#;
+    let it = assembled(&kernel, &initrds, quotes, &with_grub, Firmware::Bios, &out, &cancel).await;
+    assert_eq!(it.unwrap().firmware, [Firmware::Bios]);
+    let it = assembled(&kernel, &initrds, quotes, &with_grub, Firmware::Uefi, &out, &cancel).await;
+    assert!(matches!(it, Err(MediaError::CommandLineQuotes { .. })), "{it:?}");
     // A kernel from before EFI stubs.
     let old = folder.path().join("old");
     fs_err::write(&old, [0; 2000]).unwrap();
@@ -343,7 +352,7 @@ async fn one_disk_starts_under_a_bios_and_under_uefi() {
     };
     let with_grub = Loaders { uefi: Some(grub), ..all.clone() };
     // As long as it may be, to see that all of it arrives.
-    let parameters = r"console=ttyS0 panic=-1 url=http://x/?a=b&c=$d;e' --- quiet";
+    let parameters = r"console=ttyS0 panic=-1 url=http://x/?a=b&c=$d;e#f --- quiet";
     let length = 2047 - "BOOT_IMAGE=linux initrd=initrd.img ".len();
     let filler = "x".repeat(length - parameters.len() - 1);
     let longest = format!("{parameters} {filler}");

@@ -104,6 +104,16 @@ pub enum MediaError {
         help("kernel parameters are one line; put longer texts into the answer file")
     )]
     CommandLineControl,
+    /// GRUB, the only loader at hand, would change the kernel parameters.
+    #[error("quotes and backslashes in the kernel parameters do not get through GRUB")]
+    #[diagnostic(
+        code(imgbuild::media::command_line_quotes),
+        help("install systemd-boot, which leaves them as they are:\n{remedy}")
+    )]
+    CommandLineQuotes {
+        /// What to install, by distribution.
+        remedy: String,
+    },
     /// A label that FAT cannot hold.
     #[error("`{label}` cannot be a volume's label")]
     #[diagnostic(

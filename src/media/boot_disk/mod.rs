@@ -131,9 +131,13 @@ struct Job {
 impl Chosen {
     fn of(disk: &BootDisk<'_>, loaders: &Loaders) -> Result<Self, MediaError> {
         let kernel = Kernel::read(disk.kernel, disk.arch)?;
+        let is_told_all = |it: &EfiLoader| match it.kind {
+            EfiLoaderKind::SystemdBoot => true,
+            EfiLoaderKind::Grub(_) => configuration::grub(disk.command_line).is_some(),
+        };
         let it = Self {
             bios: loaders.bios.clone().filter(|_| disk.arch == Arch::X86_64),
-            uefi: loaders.uefi.clone().filter(|_| kernel.has_efi_stub),
+            uefi: loaders.uefi.clone().filter(|it| kernel.has_efi_stub && is_told_all(it)),
         };
         configuration::check(disk.command_line, kernel.longest_command_line)?;
         match (disk.arch, disk.firmware) {
@@ -143,6 +147,9 @@ impl Chosen {
             (Arch::X86_64, Firmware::Bios) => Ok(it),
             _ if !kernel.has_efi_stub => {
                 Err(MediaError::NoEfiStub { path: disk.kernel.to_owned() })
+            }
+            _ if it.uefi.is_none() && loaders.uefi.is_some() => {
+                Err(MediaError::CommandLineQuotes { remedy: loaders.uefi_remedy.clone() })
             }
             _ if it.uefi.is_none() => Err(loaders.missing(Firmware::Uefi)),
             _ => Ok(it),
@@ -172,7 +179,7 @@ impl Job {
                 texts.extend(configuration::systemd_boot(&self.command_line));
             }
             Some(EfiLoaderKind::Grub(path)) => {
-                texts.push((path, configuration::grub(&self.command_line)));
+                texts.extend(configuration::grub(&self.command_line).map(|it| (path.as_str(), it)));
             }
             None => {}
         }
