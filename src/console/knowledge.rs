@@ -471,7 +471,8 @@ impl Signature {
             source: question.source(),
             scope: Scope::Install,
             after: if error { debconf::ERROR_PATIENCE } else { PATIENCE },
-            weak: false,
+            // What is written by hand knows more.
+            weak: error,
             emulator: false,
             counts: None,
             machine: None,
@@ -491,7 +492,7 @@ impl Signature {
             if regex.is_match(b"") {
                 return Err(SignatureError::Empty { id: self.id });
             }
-        } else if self.matches(b"").is_some() {
+        } else if matches!(&self.pattern, Pattern::Text(text) if text.is_empty()) {
             return Err(SignatureError::Empty { id: self.id });
         }
         let groups = self.groups();

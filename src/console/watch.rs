@@ -415,10 +415,15 @@ impl Watcher {
         } else {
             None
         };
-        failure
+        let question = || {
+            of(Verdict::WaitsForInput).next()?;
             // The last question is the one that is asked.
-            .or_else(|| of(Verdict::WaitsForInput).min_by_key(|it| (it.weak, std::cmp::Reverse(it.spoken))))
-            .map(|it| it.judgement.clone())
+            self.pending
+                .iter()
+                .filter(|it| it.judgement.verdict == Verdict::WaitsForInput)
+                .min_by_key(|it| (it.weak, std::cmp::Reverse(it.spoken)))
+        };
+        failure.or_else(question).map(|it| it.judgement.clone())
     }
 
     fn stalled(&mut self, at: Duration, now: &Evidence, findings: &mut Vec<Finding>) -> Option<Judgement> {
