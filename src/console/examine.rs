@@ -1,0 +1,291 @@
+//! Signatures found in the bytes of a console.
+//!
+//! Each line is tried with the signatures whose fixed text is in it, which for
+//! nearly every line are none. Messages that text screens break over several
+//! lines are looked for in the last few lines together.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Verdict,
+    knowledge::{Knowledge, Signature},
+    stream::{Line, Speaker, Stream},
+};
+
+/// A signature matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Its index in [`Knowledge::signatures`].
+    pub signature: usize,
+    /// The line, as far as it is worth showing.
+    pub text: String,
+    /// Its number, from 1.
+    pub number: u64,
+    /// What the groups of the pattern matched.
+    pub captures: BTreeMap<String, String>,
+    /// How many lines programs had written before it.
+    pub spoken: u64,
+}
+
+/// Finds signatures in what a console says, in constant memory.
+#[derive(Debug)]
+pub struct Examiner {
+    knowledge: Arc<Knowledge>,
+    stream: Stream,
+    lines: Lines,
+}
+
+/// What is remembered of lines already seen.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Lines of programs; each redraw of one counts.
+    spoken: u64,
+    recent: VecDeque<Recent>,
+    /// Signatures that may be complete a few lines later, and until when.
+    open: Vec<(usize, u64)>,
+    /// Signatures that were found broken over lines, and when.
+    found: Vec<(usize, u64)>,
+    candidates: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    text: Vec<u8>,
+}
+
+/// So many lines may a message be broken over, before and after the word that
+/// gave it away.
+const WINDOW: usize = 4;
+/// Of a line no more is kept.
+const KEPT: usize = 256;
+
+impl Examiner {
+    /// Looks for these signatures.
+    pub fn new(knowledge: Arc<Knowledge>) -> Self {
+        Self { knowledge, stream: Stream::default(), lines: Lines::default() }
+    }
+
+    /// What it looks for.
+    pub fn knowledge(&self) -> &Arc<Knowledge> {
+        &self.knowledge
+    }
+
+    /// Takes bytes and hands on what they match, in order.
+    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Hit)) {
+        let Self { knowledge, stream, lines } = self;
+        stream.feed(bytes, &mut |line| lines.examine(knowledge, line, found));
+    }
+
+    /// Looks at the text after the last newline as if it were complete.
+    pub fn examine_tail(&mut self, found: &mut impl FnMut(Hit)) {
+        if let Some(line) = self.stream.tail() {
+            self.lines.examine(&self.knowledge, line, found);
+        }
+    }
+
+    /// The text after the last newline, as it may be shown.
+    pub fn tail(&self) -> Option<String> {
+        self.stream.tail().map(|it| shown(it.text))
+    }
+
+    /// Whether the text after the last newline is from a program.
+    pub fn program_is_speaking(&self) -> bool {
+        self.stream.tail().is_some_and(|it| it.speaker == Speaker::Program)
+    }
+
+    /// How many lines programs have written; the kernel does not count.
+    pub fn spoken(&self) -> u64 {
+        self.lines.spoken
+    }
+
+    /// The number of the line that is being written, from 1.
+    pub fn line_number(&self) -> u64 {
+        self.stream.newlines() + 1
+    }
+
+    /// The last lines that programs wrote, oldest first.
+    pub fn last_lines(&self) -> Vec<String> {
+        self.lines.recent.iter().map(|it| shown(&it.text)).collect()
+    }
+}
+
+impl Lines {
+    fn examine(&mut self, knowledge: &Knowledge, line: Line<'_>, found: &mut impl FnMut(Hit)) {
+        let spoken = self.spoken;
+        if line.speaker == Speaker::Program {
+            self.spoken += 1;
+            self.remember(line.text);
+        }
+        let mut candidates = std::mem::take(&mut self.candidates);
+        knowledge.candidates(line.text, &mut candidates);
+        if !candidates.is_empty() {
+            let hits: Vec<_> = candidates
+                .iter()
+                .filter_map(|index| Some((*index, knowledge.signature(*index)?)))
+                .filter_map(|(index, signature)| {
+                    let captures = signature.matches(line.text);
+                    if captures.is_none() && signature.wraps() {
+                        self.open.retain(|(it, _)| *it != index);
+                        self.open.push((index, self.spoken + WINDOW as u64));
+                    }
+                    Some((index, signature, captures?))
+                })
+                .collect();
+            let is_harmless = hits.iter().any(|(_, it, _)| it.verdict == Verdict::Harmless);
+            for (index, signature, captures) in hits {
+                if is_harmless && is_trouble(signature) {
+                    continue;
+                }
+                if signature.wraps() && !self.is_new(index) {
+                    continue;
+                }
+                found(Hit { signature: index, text: shown(line.text), number: line.number, captures, spoken });
+            }
+        }
+        self.candidates = candidates;
+        if !self.open.is_empty() && line.speaker == Speaker::Program {
+            self.examine_window(knowledge, line.number, found);
+        }
+    }
+
+    /// Tries what may be broken over the last lines.
+    fn examine_window(&mut self, knowledge: &Knowledge, number: u64, found: &mut impl FnMut(Hit)) {
+        let window = self.recent.iter().map(|it| it.text.as_slice()).collect::<Vec<_>>().join(&b' ');
+        let now = self.spoken;
+        for (index, until) in std::mem::take(&mut self.open) {
+            let Some(signature) = knowledge.signature(index) else { continue };
+            match signature.matches(&window) {
+                Some(captures) if self.is_new(index) => {
+                    let text = shown(&window);
+                    found(Hit { signature: index, text, number, captures, spoken: now.saturating_sub(1) });
+                }
+                Some(_) => {}
+                None if now < until => self.open.push((index, until)),
+                None => {}
+            }
+        }
+    }
+
+    fn remember(&mut self, text: &[u8]) {
+        let mut recent = if self.recent.len() >= 2 * WINDOW {
+            self.recent.pop_front().unwrap_or_default()
+        } else {
+            Recent::default()
+        };
+        recent.text.clear();
+        recent.text.extend_from_slice(text.get(..KEPT).unwrap_or(text));
+        self.recent.push_back(recent);
+    }
+
+    /// Whether a signature was not found in the lines that are remembered.
+    fn is_new(&mut self, index: usize) -> bool {
+        let since = self.spoken.saturating_sub(2 * WINDOW as u64);
+        self.found.retain(|(_, at)| *at > since);
+        let is_new = !self.found.iter().any(|(it, _)| *it == index);
+        if is_new {
+            self.found.push((index, self.spoken));
+        }
+        is_new
+    }
+}
+
+/// Whether a line that is known to be harmless must not raise it.
+fn is_trouble(signature: &Signature) -> bool {
+    matches!(signature.verdict, Verdict::EndedBadly | Verdict::WaitsForInput | Verdict::Warning)
+}
+
+/// Text as it may be shown: valid, one line, not too long.
+fn shown(text: &[u8]) -> String {
+    const LONGEST: usize = 400;
+    let text = String::from_utf8_lossy(text.get(..LONGEST).unwrap_or(text));
+    text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn knowledge() -> Arc<Knowledge> {
+        let own = [
+            json!({"id": "own/wrapped", "pattern": "the quick brown (?P<animal>\\w+) jumps", "wraps": true,
+                "meaning": "a {animal}", "verdict": "ended-badly"}),
+            json!({"id": "own/trouble", "text": "trouble", "meaning": "x", "verdict": "ended-badly"}),
+            json!({"id": "own/harmless", "text": "no trouble", "meaning": "x", "verdict": "harmless"}),
+        ];
+        Arc::new(Knowledge::with(&own).unwrap())
+    }
+
+    fn hits(knowledge: &Arc<Knowledge>, pieces: &[&[u8]]) -> Vec<(String, u64, String)> {
+        let mut examiner = Examiner::new(Arc::clone(knowledge));
+        let mut hits = Vec::new();
+        let mut keep = |it: Hit| {
+            let id = knowledge.signatures()[it.signature].id.clone();
+            hits.push((id, it.number, it.text));
+        };
+        for piece in pieces {
+            examiner.feed(piece, &mut keep);
+        }
+        examiner.examine_tail(&mut keep);
+        hits
+    }
+
+    #[test]
+    fn a_message_is_found_wherever_a_screen_breaks_it() {
+        let knowledge = knowledge();
+        for text in [
+            "the quick brown fox jumps\n",
+            "  the quick\n brown\n fox jumps\n",
+            "\x1b[2;3Hthe quick brown\x1b[3;3Hfox\x1b[4;3Hjumps over",
+            "\u{2502} the quick brown fox \u{2502}\r\n[   12.345678] usb 1-1: new device\r\n\u{2502} jumps \u{2502}\r\n",
+            "the quick brown fox\njumps over\n",
+        ] {
+            let ids: Vec<_> = hits(&knowledge, &[text.as_bytes()]).into_iter().map(|it| it.0).collect();
+            assert_eq!(ids, ["own/wrapped"], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_be_harmless_raises_nothing() {
+        let knowledge = knowledge();
+        let ids: Vec<_> = hits(&knowledge, &[b"trouble\nno trouble\n"]).into_iter().map(|it| (it.0, it.1)).collect();
+        assert_eq!(ids, [("own/trouble".to_owned(), 1), ("own/harmless".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_million_lines_take_no_more_memory_than_ten() {
+        let knowledge = knowledge();
+        let mut examiner = Examiner::new(knowledge);
+        let text = "the quick brown\nfox\njumps\ntrouble\n".repeat(1000);
+        let mut n_hits = 0;
+        for _ in 0..50 {
+            examiner.feed(text.as_bytes(), &mut |_| n_hits += 1);
+        }
+        assert!(n_hits > 50_000);
+        let lines = &examiner.lines;
+        assert!(lines.recent.len() <= 2 * WINDOW && lines.open.len() < 20 && lines.found.len() < 20);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn findings_do_not_depend_on_how_bytes_are_split(
+            words in proptest::collection::vec(prop_oneof![
+                Just("the quick"), Just("brown fox"), Just("jumps"), Just("trouble"), Just("no "), Just("\n"), Just("\r"),
+                Just("\x1b[3;4H"), Just("[   12.345678] "), Just("!! ERROR: "), Just("Bad archive mirror"), Just(" "),
+                Just("Installing the base system  ... 3%"), Just("... 40%"), Just("Kernel panic - not syncing: x\n"),
+            ], 0..40),
+            size in 1..60usize,
+        ) {
+            let text = words.concat();
+            let knowledge = knowledge();
+            let pieces: Vec<_> = text.as_bytes().chunks(size).collect();
+            prop_assert_eq!(hits(&knowledge, &pieces), hits(&knowledge, &[text.as_bytes()]));
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! A machine judged while it runs.
+//!
+//! Three rules. What is fatal counts at once. A question counts when it is the
+//! last thing that was said and nobody answers within its patience. A stall
+//! counts only where nothing that can be measured shows work: slow is not
+//! stalled. Whoever drives the machine calls [`Watcher::feed`] with what came,
+//! [`Watcher::tick`] about once a second, and [`Watcher::conclude`] at its end.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{
+    Cause, Phase, Verdict,
+    evidence::{Activity, Evidence, Record},
+    examine::{Examiner, Hit},
+    knowledge::{CONDITION, Knowledge, MachineEnd, Scope, Signature, fill},
+    outcome::{self, End, Judgement, Known, Outcome, Success},
+};
+use crate::{catalogue::InstallerKind, model::VerifyCondition, units::Span};
+
+/// What is watched, and for what.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// What the machine is to do.
+    pub purpose: Purpose,
+    /// The installer, where it is known; its signatures alone count then.
+    pub installer: Option<InstallerKind>,
+    /// How long things may take.
+    pub budgets: Budgets,
+    /// Why a panic may be the emulator's fault, where it may.
+    pub emulator: Option<String>,
+}
+
+/// What a machine is to do.
+#[derive(Clone, Debug)]
+pub enum Purpose {
+    /// Install, and go off.
+    Install,
+    /// Boot, until the condition holds.
+    Verify(Condition),
+}
+
+/// What must be seen on the console of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// A login prompt.
+    LoginPrompt,
+    /// The signature that [`Knowledge::for_verify`] made of a spec's pattern.
+    Console,
+    /// Nothing: somebody else finds out.
+    Elsewhere,
+}
+
+impl From<&VerifyCondition> for Condition {
+    fn from(condition: &VerifyCondition) -> Self {
+        match condition {
+            VerifyCondition::LoginPrompt => Self::LoginPrompt,
+            VerifyCondition::Console(_) => Self::Console,
+            VerifyCondition::Ssh(_) => Self::Elsewhere,
+        }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// A phase; one that is not named may take as long as it likes.
+    pub phases: BTreeMap<Phase, Duration>,
+    /// Without any sign of work.
+    pub idle: Duration,
+    /// Everything.
+    pub total: Duration,
+}
+
+/// What a watcher noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A phase began.
+    PhaseReached {
+        /// Which.
+        phase: Phase,
+        /// When, since the machine was started.
+        at: Duration,
+    },
+    /// It got further.
+    Progress(Progress),
+    /// Something is not as it should be, but no reason to stop.
+    Noted {
+        /// The signature it rests on.
+        signature: String,
+        /// In plain English.
+        meaning: String,
+        /// The line of the console.
+        line: Option<String>,
+    },
+    /// A judgement. [`Verdict::EndedWell`] of an installer is not the end: the
+    /// machine has to go off. Every other is.
+    Verdict(Box<Judgement>),
+}
+
+/// How far something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is counted or done.
+    pub what: String,
+    /// How far.
+    pub done: u64,
+    /// Out of how many; 100 where it is in hundredths.
+    pub total: Option<u64>,
+    /// Whether it is in hundredths.
+    pub is_percent: bool,
+}
+
+/// Watches one machine.
+#[derive(Debug)]
+pub struct Watcher {
+    examiner: Examiner,
+    watch: Watch,
+    record: Record,
+    phase: Phase,
+    phase_since: Duration,
+    /// When the last sign of progress was read.
+    progress_at: Duration,
+    last_progress: Option<Progress>,
+    /// When a program last wrote something.
+    spoke_at: Duration,
+    /// When anything came.
+    fed_at: Duration,
+    /// The text after the last newline has been looked at since then.
+    tail_examined: bool,
+    /// What may turn out to be the end.
+    pending: Vec<Pending>,
+    /// The installer said that it was done.
+    done: Option<Judgement>,
+    decided: Option<Judgement>,
+    machine: Option<MachineEnd>,
+    noted: BTreeMap<String, u32>,
+    slow: Option<Phase>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    judgement: Judgement,
+    after: Duration,
+    weak: bool,
+    /// How many lines programs had written before it.
+    spoken: u64,
+}
+
+/// After so much silence an unfinished line is taken for complete.
+const TAIL_QUIET: Duration = Duration::from_secs(1);
+/// A weak sign of failure waits so long for a better one.
+const WEAK_PATIENCE: Duration = Duration::from_secs(2);
+/// A question followed by more lines than its choices take is not the last word.
+const QUESTION_LINES: u64 = 40;
+/// More would be noise.
+const MOST_PENDING: usize = 32;
+/// The same note is not given more often.
+const MOST_NOTES: u32 = 3;
+
+impl Watcher {
+    /// Watches a machine that is started now.
+    pub fn new(knowledge: Arc<Knowledge>, watch: Watch) -> Self {
+        Self {
+            examiner: Examiner::new(knowledge),
+            record: Record::new(watch.budgets.idle),
+            watch,
+            phase: Phase::Boot,
+            phase_since: Duration::ZERO,
+            progress_at: Duration::ZERO,
+            last_progress: None,
+            spoke_at: Duration::ZERO,
+            fed_at: Duration::ZERO,
+            tail_examined: true,
+            pending: Vec::new(),
+            done: None,
+            decided: None,
+            machine: None,
+            noted: BTreeMap::new(),
+            slow: None,
+        }
+    }
+
+    /// The phase it is in.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The last lines of the console, oldest first.
+    pub fn last_lines(&self) -> Vec<String> {
+        let mut lines = self.examiner.last_lines();
+        lines.extend(self.examiner.tail().filter(|it| lines.last() != Some(it)));
+        lines
+    }
+
+    /// Takes what came from the console at a time since the machine was started.
+    pub fn feed(&mut self, bytes: &[u8], at: Duration) -> Vec<Finding> {
+        if bytes.is_empty() {
+            return Vec::new();
+        }
+        let spoken = self.examiner.spoken();
+        let mut hits = Vec::new();
+        self.examiner.feed(bytes, &mut |it| hits.push(it));
+        self.fed_at = at;
+        self.tail_examined = false;
+        if self.examiner.spoken() != spoken || self.examiner.program_is_speaking() {
+            self.spoke_at = at;
+        }
+        let mut findings = Vec::new();
+        for hit in hits {
+            self.take(&hit, at, &mut findings);
+        }
+        findings
+    }
+
+    /// Looks at what silence and evidence say at a time since the machine was
+    /// started. To be called about once a second.
+    pub fn tick(&mut self, at: Duration, evidence: &Evidence) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if !self.tail_examined && at.saturating_sub(self.fed_at) >= TAIL_QUIET {
+            self.examine_tail(at, &mut findings);
+        }
+        self.record.add(at, *evidence);
+        if self.decided.is_none() {
+            let verdict = self.due(at).or_else(|| self.stalled(at, evidence, &mut findings));
+            if let Some(judgement) = verdict {
+                self.decide(judgement, &mut findings);
+            }
+        }
+        findings
+    }
+
+    /// What became of the machine, now that it has ended.
+    pub fn conclude(&mut self, end: &End, at: Duration) -> Outcome {
+        self.examine_tail(at, &mut Vec::new());
+        if self.decided.is_none() {
+            let bad = self.pending.iter().filter(|it| it.judgement.verdict == Verdict::EndedBadly);
+            self.decided = bad.min_by_key(|it| it.weak).map(|it| it.judgement.clone());
+        }
+        let is_install = matches!(self.watch.purpose, Purpose::Install);
+        match &self.decided {
+            Some(it) if it.verdict == Verdict::EndedWell => Outcome::Success(Success {
+                phase: it.phase,
+                line: it.line.clone(),
+                at: it.at,
+            }),
+            Some(judgement) => Outcome::Failure(Box::new(judgement.clone())),
+            None => outcome::conclude(
+                Known {
+                    phase: self.phase,
+                    phase_since: self.phase_since,
+                    done: self.done.as_ref(),
+                    machine: self.machine,
+                    ends: self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it)),
+                    context: self.last_lines(),
+                    is_install,
+                },
+                end,
+                at,
+            ),
+        }
+    }
+
+    fn examine_tail(&mut self, at: Duration, findings: &mut Vec<Finding>) {
+        self.tail_examined = true;
+        let mut hits = Vec::new();
+        self.examiner.examine_tail(&mut |it| hits.push(it));
+        for hit in hits {
+            self.take(&hit, at, findings);
+        }
+    }
+
+    /// Takes one signature that was found.
+    fn take(&mut self, hit: &Hit, at: Duration, findings: &mut Vec<Finding>) {
+        let knowledge = Arc::clone(self.examiner.knowledge());
+        let Some(signature) = knowledge.signature(hit.signature) else { return };
+        if !self.counts(signature) {
+            return;
+        }
+        if signature.machine.is_some() {
+            self.machine = signature.machine;
+        }
+        if matches!(signature.verdict, Verdict::Progress | Verdict::EndedWell) {
+            self.advance(signature, hit, at, findings);
+        }
+        match signature.verdict {
+            Verdict::Progress | Verdict::Harmless | Verdict::Stalled => {}
+            Verdict::Warning => {
+                let times = self.noted.entry(signature.id.clone()).or_default();
+                *times += 1;
+                if *times <= MOST_NOTES {
+                    findings.push(Finding::Noted {
+                        signature: signature.id.clone(),
+                        meaning: fill(&signature.meaning, &hit.captures),
+                        line: Some(hit.text.clone()),
+                    });
+                }
+            }
+            Verdict::EndedWell => self.ended_well(signature, hit, at, findings),
+            Verdict::EndedBadly | Verdict::WaitsForInput => {
+                let judgement = self.judge(signature, hit, at);
+                let is_fatal = signature.verdict == Verdict::EndedBadly;
+                let after = if signature.weak { signature.after.max(WEAK_PATIENCE) } else { signature.after };
+                if is_fatal && after.is_zero() {
+                    if self.decided.is_none() {
+                        self.decide(judgement, findings);
+                    }
+                } else if self.pending.len() < MOST_PENDING
+                    && !self.pending.iter().any(|it| {
+                        it.judgement.signature == judgement.signature
+                            && it.judgement.line_number == judgement.line_number
+                    })
+                {
+                    self.pending.push(Pending { judgement, after, weak: signature.weak, spoken: hit.spoken });
+                }
+            }
+        }
+    }
+
+    fn counts(&self, signature: &Signature) -> bool {
+        let scope = match self.watch.purpose {
+            Purpose::Install => Scope::Install,
+            Purpose::Verify(_) => Scope::Verify,
+        };
+        // When the result is booted there is no installer any more.
+        let is_here = match (signature.installer, self.watch.installer) {
+            (None, _) => true,
+            (Some(_), _) if scope == Scope::Verify => false,
+            (Some(this), Some(expected)) => this == expected,
+            (Some(_), None) => true,
+        };
+        is_here && (signature.scope == Scope::Any || signature.scope == scope)
+    }
+
+    /// Takes note of how far it got; who asked a question before has gone on.
+    fn advance(&mut self, signature: &Signature, hit: &Hit, at: Duration, findings: &mut Vec<Finding>) {
+        self.progress_at = at;
+        self.pending.retain(|it| it.judgement.verdict != Verdict::WaitsForInput);
+        if let Some(phase) = signature.phase
+            && phase > self.phase
+        {
+            self.phase = phase;
+            self.phase_since = at;
+            findings.push(Finding::PhaseReached { phase, at });
+        }
+        let progress = Progress::of(signature, hit);
+        if progress.is_some() && progress != self.last_progress {
+            self.last_progress.clone_from(&progress);
+            findings.extend(progress.map(Finding::Progress));
+        }
+    }
+
+    fn ended_well(&mut self, signature: &Signature, hit: &Hit, at: Duration, findings: &mut Vec<Finding>) {
+        let holds = match self.watch.purpose {
+            Purpose::Install => {
+                if self.done.is_none() {
+                    let judgement = self.judge(signature, hit, at);
+                    self.done = Some(judgement.clone());
+                    findings.push(Finding::Verdict(Box::new(judgement)));
+                }
+                return;
+            }
+            Purpose::Verify(Condition::LoginPrompt) => signature.phase == Some(Phase::Login),
+            Purpose::Verify(Condition::Console) => signature.id == CONDITION,
+            Purpose::Verify(Condition::Elsewhere) => false,
+        };
+        if holds && self.decided.is_none() {
+            let judgement = self.judge(signature, hit, at);
+            self.decide(judgement, findings);
+        }
+    }
+
+    fn judge(&self, signature: &Signature, hit: &Hit, at: Duration) -> Judgement {
+        let fill = |text: &String| fill(text, &hit.captures);
+        Judgement {
+            verdict: signature.verdict,
+            signature: signature.id.clone(),
+            meaning: fill(&signature.meaning),
+            cause: signature.cause,
+            remedy: signature.remedy.as_ref().map(fill),
+            directive: signature.directive.as_ref().map(fill),
+            line: Some(hit.text.clone()),
+            line_number: Some(hit.number),
+            context: Vec::new(),
+            doubt: self.watch.emulator.clone().filter(|_| signature.emulator),
+            phase: self.phase,
+            at,
+            in_phase: at.saturating_sub(self.phase_since),
+        }
+    }
+
+    fn decide(&mut self, mut judgement: Judgement, findings: &mut Vec<Finding>) {
+        judgement.context = self.last_lines();
+        self.decided = Some(judgement.clone());
+        findings.push(Finding::Verdict(Box::new(judgement)));
+    }
+
+    /// What has waited long enough: failures first, then questions.
+    fn due(&mut self, at: Duration) -> Option<Judgement> {
+        let now = self.examiner.spoken();
+        self.pending.retain(|it| {
+            it.judgement.verdict == Verdict::EndedBadly || now.saturating_sub(it.spoken) <= QUESTION_LINES
+        });
+        let silence = at.saturating_sub(self.spoke_at);
+        let is_due = |it: &&Pending| match it.judgement.verdict {
+            Verdict::EndedBadly => at.saturating_sub(it.judgement.at) >= it.after,
+            _ => silence >= it.after,
+        };
+        let of = |verdict| self.pending.iter().filter(is_due).filter(move |it| it.judgement.verdict == verdict);
+        let failure = if of(Verdict::EndedBadly).next().is_some() {
+            // One that is due brings the others with it: a better one may be younger.
+            self.pending
+                .iter()
+                .filter(|it| it.judgement.verdict == Verdict::EndedBadly)
+                .min_by_key(|it| it.weak)
+        } else {
+            None
+        };
+        let question = || {
+            of(Verdict::WaitsForInput).next()?;
+            // The last question is the one that is asked.
+            self.pending
+                .iter()
+                .filter(|it| it.judgement.verdict == Verdict::WaitsForInput)
+                .min_by_key(|it| (it.weak, std::cmp::Reverse(it.spoken)))
+        };
+        failure.or_else(question).map(|it| it.judgement.clone())
+    }
+
+    fn stalled(&mut self, at: Duration, now: &Evidence, findings: &mut Vec<Finding>) -> Option<Judgement> {
+        let budgets = self.watch.budgets.clone();
+        if at >= budgets.total {
+            return Some(self.late(
+                "watch/timeout",
+                format!("it was not done within {}", spell(budgets.total)),
+                at,
+                now,
+            ));
+        }
+        let activity = self.record.activity(at, *now)?;
+        let silence = at.saturating_sub(self.spoke_at);
+        let patience = if activity == Activity::Unknown { budgets.idle * 2 } else { budgets.idle };
+        if matches!(activity, Activity::Idle | Activity::Unknown) && silence >= patience {
+            return Some(self.late(
+                "watch/idle",
+                format!("no sign of work for {}: {}", spell(silence), measured(now)),
+                at,
+                now,
+            ));
+        }
+        let budget = *budgets.phases.get(&self.phase)?;
+        let in_phase = at.saturating_sub(self.phase_since);
+        if in_phase < budget || self.done.is_some() {
+            return None;
+        }
+        let goes_on = activity == Activity::Working || at.saturating_sub(self.progress_at) < budgets.idle;
+        if !goes_on {
+            let phase = self.phase;
+            return Some(self.late(
+                "watch/budget",
+                format!(
+                    "phase {phase} took longer than its {}, and nothing has come of it for {}",
+                    spell(budget),
+                    spell(at.saturating_sub(self.progress_at))
+                ),
+                at,
+                now,
+            ));
+        }
+        if self.slow.replace(self.phase) != Some(self.phase) {
+            findings.push(Finding::Noted {
+                signature: "watch/slow".to_owned(),
+                meaning: format!("phase {} takes longer than its {}, but it goes on", self.phase, spell(budget)),
+                line: None,
+            });
+        }
+        None
+    }
+
+    fn late(&self, id: &str, meaning: String, at: Duration, now: &Evidence) -> Judgement {
+        let ends = self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it));
+        let (meaning, cause, remedy, directive) = if self.done.is_some() {
+            (
+                format!("the installation was done, but the machine did not go off; {meaning}"),
+                Some(Cause::AnswerFile),
+                "tell the installer to switch the machine off at the end".to_owned(),
+                ends.map(|it| it.power_off.clone()),
+            )
+        } else if now.answer_fetched == Some(false) && self.phase <= Phase::Network {
+            (
+                format!("{meaning}; the installer never fetched its answer file"),
+                Some(Cause::Network),
+                "see whether the machine has a network and whether its kernel parameters name the answer file"
+                    .to_owned(),
+                None,
+            )
+        } else if id == "watch/timeout" {
+            (meaning, None, "raise `install.timeout`, or see why it is slow".to_owned(), None)
+        } else {
+            (
+                meaning,
+                Some(if self.phase == Phase::Boot { Cause::Kernel } else { Cause::Installer }),
+                "look at the last lines of the console and at the screenshot".to_owned(),
+                None,
+            )
+        };
+        Judgement {
+            verdict: Verdict::Stalled,
+            signature: id.to_owned(),
+            meaning,
+            cause,
+            remedy: Some(remedy),
+            directive,
+            line: self.last_lines().last().cloned(),
+            line_number: Some(self.examiner.line_number()),
+            context: Vec::new(),
+            doubt: None,
+            phase: self.phase,
+            at,
+            in_phase: at.saturating_sub(self.phase_since),
+        }
+    }
+}
+
+/// What was looked at and found idle.
+fn measured(evidence: &Evidence) -> String {
+    let mut quiet = vec!["nothing on the console"];
+    let counters = [
+        (evidence.disk_bytes.is_some(), "nothing from the disk"),
+        (evidence.net_bytes.is_some(), "nothing from the network"),
+        (evidence.cpu_time.is_some(), "an idle processor"),
+    ];
+    quiet.extend(counters.into_iter().filter(|(known, _)| *known).map(|(_, text)| text));
+    quiet.join(", ")
+}
+
+impl Progress {
+    /// What the groups of a progress message say.
+    pub(super) fn of(signature: &Signature, hit: &Hit) -> Option<Self> {
+        let number = |name: &str| hit.captures.get(name)?.parse::<u64>().ok();
+        let what = hit.captures.get("what").cloned().or_else(|| signature.counts.clone());
+        let what = what.unwrap_or_else(|| signature.meaning.clone());
+        if let Some(done) = number("percent") {
+            return Some(Self { what, done: done.min(100), total: Some(100), is_percent: true });
+        }
+        Some(Self { what, done: number("done")?, total: number("total"), is_percent: false })
+    }
+}
+
+/// A length of time as people read it.
+fn spell(time: Duration) -> Span {
+    Span::secs(time.as_secs())
+}
