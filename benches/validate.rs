@@ -1,9 +1,5 @@
 //! What `imgbuild validate` spends on specs, without reading them.
-#![expect(
-    clippy::unwrap_used,
-    missing_docs,
-    reason = "a benchmark fails by panicking; criterion's macros"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 #[path = "../tests/spec_common/mod.rs"]
 mod spec_common;

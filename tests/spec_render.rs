@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, process::Command, sync::Arc};
 use imgbuild::{
     model::Build,
     redact::Redactor,
-    render::{Extras, RenderError, Rendered, TemplateLoader, answer_file},
+    render::{Extras, RenderError, Rendered, TemplateLoader, TemplateMistake, answer_file},
     spec::{Mode, variables::Inputs},
 };
 use proptest::prelude::*;
@@ -123,9 +123,8 @@ fn hashes_are_those_of_crypt() {
 #[test]
 fn what_is_undefined_is_pointed_at() {
     let error = render(SECRET, &[("a", "first\n  {{ roott }}\n")]).unwrap_err();
-    let RenderError::Template { message, name, line, column, help, .. } = error else {
-        panic!("{error:?}")
-    };
+    let RenderError::Template(mistake) = error else { panic!("{error:?}") };
+    let TemplateMistake { message, name, line, column, help, .. } = *mistake;
     assert_eq!(
         (message.as_str(), name.as_str(), line, column),
         ("`roott` is not defined", "a", 2, 6)
@@ -133,7 +132,7 @@ fn what_is_undefined_is_pointed_at() {
     assert_eq!(help.unwrap(), "did you mean `root`?");
     let error = render(SECRET, &[("a", "{% include 'b' %}"), ("b", "x\ny\n{% if %}")]).unwrap_err();
     assert!(
-        matches!(&error, RenderError::Template { name, line: 3, .. } if name == "b"),
+        matches!(&error, RenderError::Template(it) if it.name == "b" && it.line == 3),
         "{error:?}"
     );
 }

@@ -3,7 +3,7 @@
 //! Serde would hide how a scalar was written and where a container starts.
 //! Scalars follow the core schema of YAML 1.2: `no` is text.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range};
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
@@ -281,7 +281,7 @@ impl<'a> Tree<'a> {
         } else {
             "this is not YAML; look for a missing quote, colon or space before this place"
         };
-        SpecError::new("syntax", Cow::from(err.info().to_owned())).at(at..at, "here").help(help)
+        SpecError::new("syntax", err.info()).at(at..at, "here").help(help)
     }
 }
 
