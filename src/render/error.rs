@@ -27,25 +27,31 @@ pub enum RenderError {
         name: String,
     },
     /// The template is wrong, or uses what is not there.
-    #[error("{message}")]
-    #[diagnostic(code(imgbuild::render::template))]
-    Template {
-        /// What is wrong. Secrets are masked.
-        message: String,
-        /// The template's name.
-        name: String,
-        /// The template.
-        #[source_code]
-        text: NamedSource<String>,
-        /// The place in it.
-        #[label("here")]
-        at: SourceSpan,
-        /// Line from 1.
-        line: usize,
-        /// Column in characters from 1.
-        column: usize,
-        /// What to do.
-        #[help]
-        help: Option<String>,
-    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Template(#[from] Box<TemplateMistake>),
+}
+
+/// A mistake in a template, with its place.
+#[derive(Debug, Error, Diagnostic)]
+#[error("{message}")]
+#[diagnostic(code(imgbuild::render::template))]
+pub struct TemplateMistake {
+    /// What is wrong. Secrets are masked.
+    pub message: String,
+    /// The template's name.
+    pub name: String,
+    /// The template. Secrets are masked.
+    #[source_code]
+    pub text: NamedSource<String>,
+    /// The place in it.
+    #[label("here")]
+    pub at: SourceSpan,
+    /// Line from 1.
+    pub line: usize,
+    /// Column in characters from 1.
+    pub column: usize,
+    /// What to do.
+    #[help]
+    pub help: Option<String>,
 }

@@ -31,7 +31,7 @@ pub(super) fn add_to(environment: &mut Environment<'_>, salt: &str, derived: &De
         unless_masked(text, |it| shell_words::quote(it).into_owned())
     });
     environment.add_filter("toml", |value: Value| to_toml(&value));
-    environment.add_filter("yaml_quote", |text: &str| unless_masked(text, |it| json_text(it)));
+    environment.add_filter("yaml_quote", |text: &str| unless_masked(text, json_text));
     // minijinja's own escapes `<` and `'` for HTML, which no installer undoes.
     environment.add_filter("tojson", |value: Value| to_json(&value));
 }
@@ -101,7 +101,7 @@ mod tests {
         let environment = super::super::environment::environment("", &Derived::default());
         for (template, expected) in [
             ("{{ 'a b' | base64 }}", "YSBi"),
-            ("{{ \"it's\" | shell_quote }}", "\"it's\""),
+            ("{{ \"it's\" | shell_quote }}", r"'it'\''s'"),
             ("{{ 'a\"b' | toml }}", "'a\"b'"),
             ("{{ [1, 'x'] | toml }}", "[1, \"x\"]"),
             ("{{ {'a': '<b>'} | tojson }}", "{\"a\":\"<b>\"}"),

@@ -19,7 +19,7 @@ use minijinja::{Environment, ErrorKind, Value};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value as Json};
 
-pub use error::RenderError;
+pub use error::{RenderError, TemplateMistake};
 
 pub(crate) use environment::{Context, inline, is_template, names_used};
 
@@ -333,7 +333,7 @@ fn template_error(
         ),
         None => (message_of(err), None),
     };
-    RenderError::Template {
+    RenderError::from(Box::new(TemplateMistake {
         message: redactor.mask(&message),
         name: name.to_owned(),
         text: NamedSource::new(name, redactor.mask(&text)),
@@ -341,7 +341,7 @@ fn template_error(
         line,
         column,
         help,
-    }
+    }))
 }
 
 fn undefined_help(undefined: &str, build: &Build) -> String {

@@ -33,7 +33,12 @@ pub struct SpecErrors {
     name: String,
     text: Arc<NamedSource<String>>,
     errors: Vec<SpecError>,
+    /// How many there are; more than `errors` where most are left out.
+    n_found: usize,
 }
+
+/// More mistakes than anybody reads; what has so many is not a spec.
+const MOST_SHOWN: usize = 100;
 
 /// A mistake as a program reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -189,7 +194,9 @@ impl SpecErrors {
         }
         errors.sort_by_key(|it| it.span().map_or(usize::MAX, |span| span.start));
         let text = Arc::new(NamedSource::new(name, masked_text(text, document)));
-        Self { name: name.to_owned(), text, errors }
+        let n_found = errors.len();
+        errors.truncate(MOST_SHOWN);
+        Self { name: name.to_owned(), text, errors, n_found }
     }
 
     /// Warnings of a spec that is otherwise right, to be shown like its mistakes.
@@ -211,6 +218,10 @@ impl SpecErrors {
 impl fmt::Display for SpecErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n_errors = self.errors.iter().filter(|it| !it.warning).count();
+        if self.n_found > self.errors.len() {
+            let (all, shown) = (self.n_found, self.errors.len());
+            return write!(f, "{} has {all} mistakes, of which {shown} are shown", self.name);
+        }
         match (n_errors, self.errors.len()) {
             (0, 1) => write!(f, "{} has a warning", self.name),
             (0, n) => write!(f, "{} has {n} warnings", self.name),

@@ -81,6 +81,9 @@ pub fn check_text(
     }
 }
 
+/// With more mistakes than these in its structure, a text is not a spec.
+const MOST_TO_GO_ON: usize = 100;
+
 type Outcome = (Build, Vec<SpecError>, BTreeSet<String>);
 
 fn check_document(
@@ -100,6 +103,9 @@ fn check_document(
     let mut json = structure::of_specs().check("", &document.root, &mut errors);
     if errors.is_empty() {
         return check::check(document, json, &BTreeSet::new(), inputs, os, mode);
+    }
+    if errors.len() > MOST_TO_GO_ON {
+        return Err(errors);
     }
     // What stands in sections with the wrong structure cannot be judged; the
     // others are, so that one run reports every mistake.

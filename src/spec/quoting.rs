@@ -98,7 +98,6 @@ fn escape(rest: &str) -> (usize, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::spec::document::{Document, Syntax};
 
     #[test]

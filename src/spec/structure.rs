@@ -128,8 +128,8 @@ impl Schema {
         if !rule.alternatives.is_empty() {
             return self.any_of(rule, node, place, errors);
         }
-        let Some(value) = self.typed(rule, node) else {
-            errors.push(self.wrong_type(outer, rule, node, place));
+        let Some(value) = Self::typed(rule, node) else {
+            errors.push(Self::wrong_type(outer, rule, node, place));
             return node.to_json();
         };
         match (&node.value, value) {
@@ -143,8 +143,7 @@ impl Schema {
     }
 
     /// A scalar as the JSON that the rule wants; `None` where it is no such type.
-    #[expect(clippy::unused_self, reason = "reads as the others do")]
-    fn typed(&self, rule: &Rule, node: &Node) -> Option<Json> {
+    fn typed(rule: &Rule, node: &Node) -> Option<Json> {
         if rule.kinds.is_empty() {
             return Some(if node.is_container() { Json::Null } else { node.to_json() });
         }
@@ -164,7 +163,7 @@ impl Schema {
         }
     }
 
-    fn wrong_type(&self, outer: &Rule, rule: &Rule, node: &Node, place: &Place<'_>) -> SpecError {
+    fn wrong_type(outer: &Rule, rule: &Rule, node: &Node, place: &Place<'_>) -> SpecError {
         let wanted = rule.wanted();
         let mut error = SpecError::new(
             "wrong-type",
@@ -519,7 +518,7 @@ impl Rule {
             "enum" => {
                 self.choices = value
                     .as_array()
-                    .map(|it| it.iter().filter(|it| !it.is_null()).cloned().collect())
+                    .map(|it| it.iter().filter(|it| !it.is_null()).cloned().collect());
             }
             "const" => self.choices = Some(vec![value.clone()]),
             "oneOf" | "anyOf" => self.alternatives(value),

@@ -17,7 +17,8 @@ const MOST_ERRORS: usize = 5;
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SpecError>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let mut found: Vec<_> = errors.iter().map(|it| syntax_error(text, it)).collect();
+        let mut found: Vec<_> =
+            errors.iter().take(10 * MOST_ERRORS).map(|it| syntax_error(text, it)).collect();
         // What follows on the same line follows from it.
         let line = |it: &SpecError| it.span().map(|it| line_and_column(text, it.start).0);
         found.dedup_by_key(|it| line(it));

@@ -121,16 +121,16 @@ pub(super) fn resolve(
     let files = read_files(inputs, errors);
     let mut resolver = Resolver { document, tables, inputs, files: &files, errors, warnings };
     resolver.unknown_names();
-    let mut resolved = Resolved::default();
+    let mut found = Resolved::default();
     for (name, table) in tables {
         let value = resolver.variable(name, table, mode);
         if value.is_none() {
-            resolved.unset.insert(name.clone());
+            found.unset.insert(name.clone());
         }
         let value = value.unwrap_or_else(|| placeholder(name, table));
-        resolved.values.insert(name.clone(), Variable { value, sensitive: table.sensitive });
+        found.values.insert(name.clone(), Variable { value, sensitive: table.sensitive });
     }
-    resolved
+    found
 }
 
 fn read_files(inputs: &Inputs, errors: &mut Vec<SpecError>) -> Vec<Document> {
@@ -219,9 +219,9 @@ impl<'a> Resolver<'a> {
         }
         let default = self
             .default_of(name, table)
-            .and_then(|it| self.accept(name, table, kind, pattern.as_ref(), it));
+            .and_then(|it| self.accept(name, table, kind, pattern.as_ref(), &it));
         if let Some(given) = self.given(name, table) {
-            return self.accept(name, table, kind, pattern.as_ref(), given).or(default);
+            return self.accept(name, table, kind, pattern.as_ref(), &given).or(default);
         }
         if table.default.is_none() && mode == Mode::Build {
             let mut ways = vec![
@@ -397,7 +397,7 @@ impl<'a> Resolver<'a> {
         table: &VariableTable,
         kind: VariableType,
         pattern: Option<&Regex>,
-        given: Given<'_>,
+        given: &Given<'_>,
     ) -> Option<Json> {
         let value = if given.is_text {
             converted(kind, given.value.as_str().unwrap_or_default())
@@ -417,7 +417,7 @@ impl<'a> Resolver<'a> {
                 "wrong-type",
                 format!("{} of `{name}` is not a {}", given.from, kind_name(kind)),
             );
-            self.refuse(&given, name, error, "type", hint);
+            self.refuse(given, name, error, "type", hint);
             return None;
         };
         let items: Vec<_> = value.as_array().map_or_else(|| vec![&value], |it| it.iter().collect());
@@ -435,7 +435,7 @@ impl<'a> Resolver<'a> {
                 } else {
                     format!("use one of {}", names::list(&texts))
                 };
-                self.refuse(&given, name, error, "choices", &help);
+                self.refuse(given, name, error, "choices", &help);
                 return None;
             }
             if let Some(pattern) = pattern
@@ -447,7 +447,7 @@ impl<'a> Resolver<'a> {
                 );
                 let help =
                     format!("it must match `{}`", table.pattern.as_deref().unwrap_or_default());
-                self.refuse(&given, name, error, "pattern", &help);
+                self.refuse(given, name, error, "pattern", &help);
                 return None;
             }
         }

@@ -3,7 +3,7 @@
 //! Serde would hide how a scalar was written and where a container starts.
 //! Scalars follow the core schema of YAML 1.2: `no` is text.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range};
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
@@ -146,6 +146,7 @@ impl<'a> Tree<'a> {
 
     fn mapping(&mut self, span: Range<usize>, depth: usize) -> Result<Node, SpecError> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         let mut merged: Vec<Entry> = Vec::new();
         loop {
             let (event, at) = self.next()?;
@@ -171,14 +172,18 @@ impl<'a> Tree<'a> {
             };
             if key == "<<" {
                 self.merge(&value, &mut merged);
-            } else if let Some(first) = entries.iter().find(|it| it.key == key) {
+            } else if let Some(first) = places.get(&key).and_then(|i| entries.get(*i)) {
                 self.errors.push(duplicate_key(&key, first.key_span.clone(), key_node.span));
             } else {
+                places.insert(key.clone(), entries.len());
                 entries.push(Entry { key, key_span: key_node.span, value });
             }
         }
         for entry in merged {
-            if entries.iter().all(|it| it.key != entry.key) {
+            if let std::collections::hash_map::Entry::Vacant(vacant) =
+                places.entry(entry.key.clone())
+            {
+                vacant.insert(entries.len());
                 entries.push(entry);
             }
         }
@@ -276,7 +281,7 @@ impl<'a> Tree<'a> {
         } else {
             "this is not YAML; look for a missing quote, colon or space before this place"
         };
-        SpecError::new("syntax", Cow::from(err.info().to_owned())).at(at..at, "here").help(help)
+        SpecError::new("syntax", err.info()).at(at..at, "here").help(help)
     }
 }
 

@@ -1,4 +1,5 @@
 //! Operating systems for the tests of specs, as the catalogue would have them.
+#![expect(unreachable_pub, reason = "shared by several test programs")]
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -243,8 +243,8 @@ impl Checker<'_> {
                 | ["stages", _, "command", "environment", ..] => {
                     continue;
                 }
-                ["source", ..] | ["install", ..] if boot != BootMethod::Direct => continue,
-                ["source", ..] | ["install", ..] => (
+                ["source" | "install", ..] if boot != BootMethod::Direct => continue,
+                ["source" | "install", ..] => (
                     "a kernel parameter, and with `boot = \"direct\"` an argument of QEMU",
                     "use `boot = \"disk\"`, or put it into the answer file",
                 ),

@@ -64,27 +64,25 @@ impl Checker<'_> {
             );
         }
         self.both_or_none("tree", kernel.as_ref(), initrd.as_ref());
-        let path = &["source", "tree", "url"];
-        let url = match url {
-            Some(url) => {
-                self.url(path, url);
+        let public = layout.and_then(|it| it.url);
+        let url = match (url, public) {
+            (Some(url), _) => {
+                self.url(&["source", "tree", "url"], url);
                 url.clone()
             }
-            None => match layout.and_then(|it| it.url) {
-                Some(url) => self.tree_url(&url),
-                None => {
-                    if self.os.is_some() {
-                        self.error(
-                            "missing-key",
-                            "`source.tree` has no `url`, and the system has no public tree",
-                            &["source", "tree"],
-                            "needs `url`",
-                            "add `url`: the base of the install tree",
-                        );
-                    }
-                    return None;
+            (None, Some(public)) => self.tree_url(&public),
+            (None, None) => {
+                if self.os.is_some() {
+                    self.error(
+                        "missing-key",
+                        "`source.tree` has no `url`, and the system has no public tree",
+                        &["source", "tree"],
+                        "needs `url`",
+                        "add `url`: the base of the install tree",
+                    );
                 }
-            },
+                return None;
+            }
         };
         Some(Source::Tree {
             url,

@@ -224,7 +224,9 @@ impl Checker<'_> {
                         && circle.iter().all(|it| !reported.get(*it).copied().unwrap_or(true))
                     {
                         self.circle(tables, &circle);
-                        circle.iter().for_each(|it| reported[*it] = true);
+                        for it in circle {
+                            reported[it] = true;
+                        }
                     }
                     break;
                 }
