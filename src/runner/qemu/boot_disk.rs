@@ -1,0 +1,145 @@
+//! Stage `boot-disk`: what the installer starts from.
+
+use camino::Utf8Path;
+use secrecy::ExposeSecret as _;
+
+use super::{QemuRunner, fetch::Fetched};
+use crate::{
+    engine::{StageCx, StageError},
+    media::{
+        MediaError, boot_disk, config_drive,
+        initrd::{self, InitrdFile, Packing},
+        loaders::Loaders,
+        volume,
+    },
+    model::{BootMethod, Delivery},
+    plan::{Stage, qemu::files},
+    platform::qemu::metadata::{self, Metadata},
+};
+
+/// What a command line says where only the ISO knows its volume ID.
+pub(super) const VOLUME_ID: &str = "{volume-id}";
+
+impl QemuRunner {
+    pub(super) async fn boot_disk(
+        &self,
+        stage: &Stage,
+        delivery: Delivery,
+        boot: BootMethod,
+        command_line: &str,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        let context = &self.context;
+        let fetched = self.fetched(cx)?;
+        if matches!(delivery, Delivery::ConfigDrive | Delivery::Volume) {
+            let resource = self.claim(stage, "answer-volume", cx)?;
+            self.write_answers(delivery, Utf8Path::new(&resource.name), cx).map_err(of)?;
+        }
+        let mut initrd = fetched.initrd.path.clone();
+        if delivery == Delivery::Initrd {
+            let resource = self.claim(stage, "initrd", cx)?;
+            let name = context.build.os.boot.volume_file.clone();
+            let name = name.unwrap_or_else(|| "preseed.cfg".to_owned());
+            let answers = context.answers.expose_secret().to_owned();
+            let (from, to, cancel) = (initrd.clone(), resource.name.clone(), cx.cancel.clone());
+            let written = tokio::task::spawn_blocking(move || {
+                let file = InitrdFile { path: &name, bytes: answers.as_bytes(), mode: 0o600 };
+                initrd::append(from.as_std_path(), &[file], Packing::Plain, to.as_ref(), &cancel)
+            });
+            written.await.map_err(|it| StageError::of(super::ImageError::Lost(it)))?.map_err(of)?;
+            initrd = resource.name.into();
+        }
+        if boot != BootMethod::Disk {
+            return Ok(serde_json::json!({ "initrd": initrd }));
+        }
+        let resource = self.claim(stage, "boot-disk", cx)?;
+        let loaders = Loaders::find(context.build.arch, context.cache.folder().as_std_path());
+        let disk = boot_disk::BootDisk {
+            arch: context.build.arch,
+            firmware: context.build.install.firmware,
+            kernel: fetched.kernel.path.as_std_path(),
+            initrd: &[initrd.as_std_path()],
+            command_line: &final_command_line(command_line, &fetched),
+        };
+        let guard = &context.release.guard;
+        let out = Utf8Path::new(&resource.name).as_std_path();
+        let assembled =
+            boot_disk::assemble(&disk, &loaders, out, guard, &cx.cancel).await.map_err(of)?;
+        Ok(serde_json::json!({
+            "initrd": initrd, "sha256": assembled.sha256, "bytes": assembled.size,
+        }))
+    }
+
+    fn write_answers(
+        &self,
+        delivery: Delivery,
+        out: &Utf8Path,
+        cx: &StageCx<'_>,
+    ) -> Result<(), MediaError> {
+        let context = &self.context;
+        let metadata = self.metadata();
+        if delivery == Delivery::ConfigDrive {
+            let meta_data = metadata::meta_data(&metadata);
+            let ec2 = serde_json::json!({
+                "instance-id": metadata.instance_id, "hostname": metadata.hostname,
+                "local-hostname": metadata.hostname,
+            });
+            let network = metadata::network_data();
+            let drive = config_drive::ConfigDrive {
+                user_data: &context.answers,
+                meta_data: &meta_data,
+                ec2_meta_data: &ec2,
+                network_data: Some(&network),
+            };
+            config_drive::write(&drive, out.as_std_path(), &cx.cancel)?;
+            return Ok(());
+        }
+        let boot = &context.build.os.boot;
+        let label = boot.volume_label.as_deref().unwrap_or("OEMDRV");
+        let file = boot.volume_file.as_deref().unwrap_or("ks.cfg");
+        let answers = context.answers.expose_secret().as_bytes();
+        let mut contents = vec![volume::VolumeFile { path: file, bytes: answers }];
+        let meta_data = format!("instance-id: {}\n", metadata.instance_id);
+        if file == "user-data" {
+            // cloud-init takes the volume only with both.
+            contents.push(volume::VolumeFile { path: "meta-data", bytes: meta_data.as_bytes() });
+        }
+        volume::write(label, &contents, out.as_std_path(), &cx.cancel)?;
+        Ok(())
+    }
+
+    /// What the guest is told about itself.
+    pub(super) fn metadata(&self) -> Metadata {
+        let context = &self.context;
+        Metadata {
+            user_data: (context.build.install.delivery == Delivery::Metadata)
+                .then(|| context.answers.clone()),
+            hostname: context.build.name.clone(),
+            instance_id: format!("i-{}", context.run),
+            public_keys: context.key.iter().map(|it| it.public.clone()).collect(),
+        }
+    }
+
+    /// Where the initrd is that the installer is started with.
+    pub(super) fn installer_initrd(&self, cx: &StageCx<'_>, fetched: &Fetched) -> camino::Utf8PathBuf {
+        let own = self.context.folder.file(files::INITRD);
+        cx.output("boot-disk")
+            .and_then(|it| it.get("initrd")?.as_str().map(Into::into))
+            .filter(|it: &camino::Utf8PathBuf| it.is_file())
+            .unwrap_or_else(|| if own.is_file() { own } else { fetched.initrd.path.clone() })
+    }
+}
+
+/// The command line, with what only the ISO knows. Blanks in a volume ID are
+/// written as dracut wants them: `\x20`.
+pub(super) fn final_command_line(command_line: &str, fetched: &Fetched) -> String {
+    let id = fetched.volume_id.as_deref().unwrap_or_default().replace(' ', "\\x20");
+    command_line.replace(VOLUME_ID, &id)
+}
+
+fn of(error: MediaError) -> StageError {
+    match error {
+        MediaError::Cancelled => StageError::Cancelled,
+        error => StageError::of(error),
+    }
+}

@@ -1,0 +1,389 @@
+//! Work in a running guest: `ssh` and `ansible` stages, and proof over SSH.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use miette::Diagnostic;
+
+use super::{
+    QemuRunner,
+    install::of,
+    machine::disk,
+    watch::{Meanwhile, Watched, knowledge_error},
+};
+use crate::{
+    CancellationToken,
+    console::{
+        knowledge::Knowledge,
+        watch::{Budgets, Condition, Purpose, Watch},
+    },
+    engine::{StageCx, StageError, Teller},
+    guard::Guard,
+    model::{DiskFormat, UserAction},
+    plan::{Machine, Stage, qemu::files},
+    runner::command,
+};
+
+/// The pause between two tries to reach a guest that is still booting.
+const PAUSE: Duration = Duration::from_secs(3);
+/// How long a guest may take to switch itself off.
+const POWER_OFF: Duration = Duration::from_secs(180);
+
+/// Why work in a guest failed.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum GuestError {
+    /// No key could be made.
+    #[error("cannot make an SSH key")]
+    #[diagnostic(help("install the OpenSSH client (ssh, ssh-keygen)"))]
+    NoKey(#[source] std::io::Error),
+    /// There is no free port on this machine's loopback.
+    #[error("there is no free port on the loopback interface")]
+    NoPort(#[source] std::io::Error),
+    /// It let nobody in.
+    #[error("the guest does not let `{user}` in over SSH: {last}")]
+    #[diagnostic(help("its answer file has to put `{{{{ build.ssh_public_key }}}}` into the authorized keys of `{user}`, or cloud-init has to; and it has to run an SSH server"))]
+    NotReached {
+        /// The account.
+        user: String,
+        /// What ssh said last.
+        last: String,
+    },
+    /// It did not go off.
+    #[error("the guest was asked to switch itself off and did not")]
+    #[diagnostic(help("`keep = true` needs a guest in which `poweroff` works for this account"))]
+    StaysOn,
+    /// A disk could not be made or taken over.
+    #[error("cannot work with the guest's disk")]
+    Disk(#[source] std::io::Error),
+}
+
+/// The key that guests let in, made for one build.
+#[derive(Clone, Debug)]
+pub struct BuildKey {
+    /// The file with the private half.
+    pub private: Utf8PathBuf,
+    /// The public half, as in `authorized_keys`.
+    pub public: String,
+}
+
+impl BuildKey {
+    /// Makes a key in a run's folder, or takes the one that is there.
+    pub async fn make(folder: &Utf8Path, guard: &Guard) -> Result<Self, GuestError> {
+        let private = folder.join("key");
+        let public = folder.join("key.pub");
+        if !public.is_file() {
+            let status = guard
+                .command("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "imgbuild", "-f", private.as_str()])
+                .stdin(Stdio::null())
+                .status()
+                .await
+                .map_err(GuestError::NoKey)?;
+            if !status.success() {
+                let said = std::io::Error::other(format!("ssh-keygen ended with {status}"));
+                return Err(GuestError::NoKey(said));
+            }
+        }
+        let text = fs_err::read_to_string(&public).map_err(GuestError::NoKey)?;
+        Ok(Self { private, public: text.trim().to_owned() })
+    }
+
+    /// Removes the key.
+    pub fn remove(&self) {
+        _ = fs_err::remove_file(&self.private);
+        _ = fs_err::remove_file(format!("{}.pub", self.private));
+    }
+}
+
+/// A port of this machine that leads to the guest's SSH port.
+pub(super) struct Forward {
+    pub(super) port: u16,
+}
+
+impl Forward {
+    /// A port that is free now. QEMU takes it a moment later, and says so where
+    /// somebody else was faster.
+    pub(super) fn choose() -> Result<Self, GuestError> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(GuestError::NoPort)?;
+        let port = listener.local_addr().map_err(GuestError::NoPort)?.port();
+        Ok(Self { port })
+    }
+}
+
+impl QemuRunner {
+    pub(super) async fn in_guest(
+        &self,
+        stage: &Stage,
+        action: &UserAction,
+        planned: &Machine,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        let keeps = matches!(
+            action,
+            UserAction::Ssh { keep: true, .. } | UserAction::Ansible { keep: true, .. }
+        );
+        let context = &self.context;
+        let resource = self.claim(stage, &format!("{}-overlay", stage.name), cx)?;
+        let overlay = Utf8Path::new(&resource.name);
+        _ = fs_err::remove_file(overlay);
+        let base = self.newest_disk();
+        self.qemu_img()
+            .copy_on_write(base.0.as_std_path(), base.1, overlay.as_std_path(), &cx.cancel)
+            .await
+            .map_err(of)?;
+        self.claim(stage, &format!("{}-machine", stage.name), cx)?;
+        let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
+        let kernel = self.fetched(cx).ok().map(|it| it.kernel.path);
+        let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
+        let forward = Forward::choose().map_err(StageError::of)?;
+        spec.forwards.push((forward.port, 22));
+        let knowledge = Knowledge::with(&context.build.console).map_err(knowledge_error)?;
+        let total = stage.timeout.duration();
+        let watch = Watch {
+            purpose: Purpose::Verify(Condition::Elsewhere),
+            installer: None,
+            budgets: Budgets { phases: BTreeMap::new(), idle: total, total },
+            emulator: None,
+        };
+        let mut metadata = self.metadata();
+        metadata.user_data = None;
+        let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
+        let values = self.values(stage);
+        let work: Meanwhile<'_> = Box::pin(async move {
+            match action {
+                UserAction::Ssh { user, run, .. } => {
+                    self.over_ssh(user, run, &forward, &teller, &cancel).await
+                }
+                UserAction::Ansible { user, playbook, arguments, .. } => {
+                    self.over_ssh(user, &["true".to_owned()], &forward, &teller, &cancel).await?;
+                    self.play(user, playbook, arguments, values, &forward, &teller, &cancel).await
+                }
+                UserAction::Command { .. } | UserAction::External { .. } => Ok(()),
+            }
+        });
+        let ended = self.watched(&spec, metadata, knowledge, watch, Some(work), cx).await;
+        let ended = match ended {
+            Ok(Watched::Reached(machine)) if keeps => {
+                let user = match action {
+                    UserAction::Ssh { user, .. } | UserAction::Ansible { user, .. } => user,
+                    _ => "root",
+                };
+                self.switch_off(*machine, user, spec.forwards.first().map_or(0, |it| it.0)).await
+            }
+            Ok(Watched::Reached(machine)) => {
+                machine.stop().await;
+                Ok(())
+            }
+            Ok(Watched::Done) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.tidy(&stage.name);
+        ended?;
+        cx.released(&format!("{}-machine", stage.name))?;
+        if keeps {
+            self.take_over(overlay, &base.0, cx).await?;
+        }
+        Ok(serde_json::Value::Null)
+    }
+
+    /// The disk as the last stage left it.
+    fn newest_disk(&self) -> (Utf8PathBuf, DiskFormat) {
+        let image = self.context.folder.file(files::IMAGE);
+        if image.is_file() {
+            return (image, self.image_format());
+        }
+        (self.context.folder.file(files::DISK), DiskFormat::Qcow2)
+    }
+
+    /// Makes what a guest changed part of its disk.
+    async fn take_over(
+        &self,
+        overlay: &Utf8Path,
+        base: &Utf8Path,
+        cx: &StageCx<'_>,
+    ) -> Result<(), StageError> {
+        let context = &self.context;
+        let arguments: Vec<String> =
+            ["qemu-img", "commit", "-q", "-f", "qcow2", overlay.as_str()].map(Into::into).into();
+        let ended = command::run(
+            &arguments,
+            &BTreeMap::new(),
+            context.folder.path(),
+            &context.release.guard,
+            &context.redactor,
+            cx.teller(),
+            &cx.cancel,
+        );
+        ended.await.map_err(StageError::of)?;
+        fs_err::File::open(base)
+            .and_then(|it| it.sync_all())
+            .map_err(|it| StageError::of(GuestError::Disk(it)))
+    }
+
+    /// Switches a guest off from inside, so that its disk is whole.
+    async fn switch_off(
+        &self,
+        mut machine: crate::platform::qemu::machine::Machine,
+        user: &str,
+        port: u16,
+    ) -> Result<(), StageError> {
+        use crate::platform::qemu::machine::{End, Happening};
+        let command = if user == "root" { "poweroff" } else { "sudo -n poweroff" };
+        let mut ssh = self.ssh(user, port);
+        ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = ssh.spawn().map_err(|it| StageError::of(GuestError::NoKey(it)))?;
+        let off = async {
+            loop {
+                if let Happening::Ended(end) = machine.next().await {
+                    return end;
+                }
+            }
+        };
+        let ended = tokio::time::timeout(POWER_OFF, off).await;
+        _ = child.kill().await;
+        machine.stop().await;
+        match ended {
+            Ok(End::PoweredOff) => Ok(()),
+            _ => Err(StageError::of(GuestError::StaysOn)),
+        }
+    }
+
+    /// Runs commands in a guest, as soon as it lets us in.
+    pub(super) async fn over_ssh(
+        &self,
+        user: &str,
+        commands: &[String],
+        forward: &Forward,
+        teller: &Teller,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        self.reach(user, forward, cancel).await?;
+        for text in commands {
+            let context = &self.context;
+            let mut arguments = vec!["ssh".to_owned()];
+            arguments.extend(self.ssh_options(forward.port));
+            arguments.push(format!("{user}@127.0.0.1"));
+            arguments.push(text.clone());
+            let ended = command::run(
+                &arguments,
+                &BTreeMap::new(),
+                &context.spec_folder,
+                &context.release.guard,
+                &context.redactor,
+                teller,
+                cancel,
+            );
+            match ended.await {
+                Ok(()) => {
+                    self.observed.borrow_mut().checks.push((text.clone(), "succeeded".into()));
+                }
+                Err(command::CommandError::Cancelled) => return Err(StageError::Cancelled),
+                Err(error) => return Err(StageError::of(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the guest lets us in. The stage's own time is the limit.
+    async fn reach(
+        &self,
+        user: &str,
+        forward: &Forward,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        // A guest that refuses the key for so long will not change its mind.
+        let mut refused_since: Option<Instant> = None;
+        loop {
+            let mut ssh = self.ssh(user, forward.port);
+            let output = ssh.arg("true").stdin(Stdio::null()).output();
+            let output = tokio::select! {
+                () = cancel.cancelled() => return Err(StageError::Cancelled),
+                output = output => output.map_err(|it| StageError::of(GuestError::NoKey(it)))?,
+            };
+            if output.status.success() {
+                return Ok(());
+            }
+            let last = String::from_utf8_lossy(&output.stderr);
+            let last = last.lines().last().unwrap_or_default().trim().to_owned();
+            if last.contains("Permission denied") {
+                let since = *refused_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > Duration::from_secs(60) {
+                    let user = user.to_owned();
+                    return Err(StageError::of(GuestError::NotReached { user, last }));
+                }
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Err(StageError::Cancelled),
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn play(
+        &self,
+        user: &str,
+        playbook: &str,
+        more: &[String],
+        values: BTreeMap<String, String>,
+        forward: &Forward,
+        teller: &Teller,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        let context = &self.context;
+        let mut arguments: Vec<String> = vec![
+            "ansible-playbook".into(),
+            "-i".into(),
+            "guest,".into(),
+            "-e".into(),
+            format!("ansible_host=127.0.0.1 ansible_port={} ansible_user={user}", forward.port),
+            "--ssh-common-args".into(),
+            shell_words::join(self.ssh_options(forward.port)),
+        ];
+        arguments.extend(more.iter().cloned());
+        arguments.push(playbook.to_owned());
+        let mut environment: BTreeMap<String, String> = values
+            .into_iter()
+            .map(|(name, value)| (format!("IMGBUILD_{}", name.to_uppercase()), value))
+            .collect();
+        environment.insert("ANSIBLE_HOST_KEY_CHECKING".into(), "False".into());
+        let ended = command::run(
+            &arguments,
+            &environment,
+            &context.spec_folder,
+            &context.release.guard,
+            &context.redactor,
+            teller,
+            cancel,
+        );
+        match ended.await {
+            Ok(()) => Ok(()),
+            Err(command::CommandError::Cancelled) => Err(StageError::Cancelled),
+            Err(error) => Err(StageError::of(error)),
+        }
+    }
+
+    fn ssh(&self, user: &str, port: u16) -> tokio::process::Command {
+        let mut command = self.context.release.guard.command("ssh");
+        command.args(self.ssh_options(port)).arg(format!("{user}@127.0.0.1"));
+        command
+    }
+
+    /// The guest is a minute old and on our own loopback: there is no host key
+    /// that could be known.
+    fn ssh_options(&self, port: u16) -> Vec<String> {
+        let key = self.context.key.as_ref().map(|it| it.private.to_string()).unwrap_or_default();
+        let options = [
+            "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
+            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10",
+            "-o", "IdentitiesOnly=yes", "-o", "ServerAliveInterval=15", "-i",
+        ];
+        let mut options: Vec<String> = options.map(str::to_owned).into();
+        options.extend([key, "-p".to_owned(), port.to_string()]);
+        options
+    }
+}

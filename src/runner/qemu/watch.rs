@@ -1,0 +1,275 @@
+//! A machine that runs, and the watcher that judges it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{ImageError, MachineFailed, QemuRunner, log::ConsoleLog};
+use crate::{
+    console::{
+        evidence::Evidence,
+        knowledge::{Knowledge, SignatureError},
+        outcome::{End, Judgement, Outcome},
+        watch::{Finding, Progress, Watch, Watcher},
+        Verdict,
+    },
+    engine::{Event, StageCx, StageError, Unit},
+    platform::qemu::{
+        arguments::MachineSpec,
+        machine::{self, Happening, Machine},
+        metadata::Metadata,
+        traffic::Seen,
+    },
+    runner::process_identity,
+};
+
+/// How often silence and counters are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// What a console says right after its last words belongs to them.
+const AFTERWORDS: Duration = Duration::from_millis(1500);
+/// Failed requests that are told with a failure.
+const RECENT_REQUESTS: usize = 8;
+/// What the templates print before each package's name.
+const PACKAGE_MARK: &str = "IMGBUILD-PACKAGE ";
+
+/// How a watched machine ended well.
+pub(super) enum Watched {
+    /// It did what it was to do, and is off.
+    Done,
+    /// What was waited for is there; the machine runs on.
+    Reached(Box<Machine>),
+}
+
+/// What is waited for beside what the console says.
+pub(super) type Meanwhile<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<(), StageError>> + 'a>>;
+
+impl QemuRunner {
+    /// Runs a machine until it ended or was judged. `meanwhile` is done beside
+    /// it; when it is done, so is the wait.
+    pub(super) async fn watched(
+        &self,
+        spec: &MachineSpec,
+        metadata: Metadata,
+        knowledge: Knowledge,
+        watch: Watch,
+        mut meanwhile: Option<Meanwhile<'_>>,
+        cx: &mut StageCx<'_>,
+    ) -> Result<Watched, StageError> {
+        let context = &self.context;
+        let label = format!("{}-machine", spec.name);
+        let log_name = if spec.name == "install" {
+            "console.log".to_owned()
+        } else {
+            format!("console-{}.log", spec.name)
+        };
+        let mut log = ConsoleLog::create(&context.folder.file(&log_name), context.redactor.clone())
+            .map_err(io)?;
+        let total = watch.budgets.total;
+        let installs = matches!(watch.purpose, crate::console::watch::Purpose::Install);
+        let mut watcher = Watcher::new(Arc::new(knowledge), watch);
+        let began = Instant::now();
+        let folder = context.folder.path().to_owned();
+        let started = Machine::start(spec, metadata, &folder, &context.release.guard).await;
+        let mut machine = started.map_err(StageError::of)?;
+        if let Some(id) = machine.id() {
+            cx.confirm(&label, &process_identity(id))?;
+        }
+        let mut recent: Vec<(String, u16)> = Vec::new();
+        let mut answer_fetched = false;
+        let mut text = String::new();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let cancel = cx.cancel.clone();
+        let failure = loop {
+            let mut findings = Vec::new();
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    _ = log.finish();
+                    machine.stop().await;
+                    return Err(StageError::Cancelled);
+                }
+                happening = machine.next() => match happening {
+                    Happening::Console(bytes) => {
+                        log.write(&bytes).map_err(io)?;
+                        self.packages(&bytes, &mut text);
+                        findings = watcher.feed(&bytes, began.elapsed());
+                    }
+                    Happening::Network(Seen::Metadata { path }) => {
+                        if path.contains("user-data") || path.contains("user_data") {
+                            if !answer_fetched {
+                                cx.teller().info("the guest fetched its answer file");
+                            }
+                            answer_fetched = true;
+                        }
+                    }
+                    Happening::Network(Seen::Request { url, status, .. }) => {
+                        if status >= 400 {
+                            self.observed.borrow_mut().failed_request(url.clone(), status);
+                            recent.push((url, status));
+                            if recent.len() > RECENT_REQUESTS {
+                                recent.remove(0);
+                            }
+                        }
+                    }
+                    Happening::Ended(end) => {
+                        _ = log.finish();
+                        match watcher.conclude(&end_of(end), began.elapsed()) {
+                            Outcome::Success(_) => {
+                                machine.stop().await;
+                                return Ok(Watched::Done);
+                            }
+                            Outcome::Failure(judgement) => break judgement,
+                        }
+                    }
+                },
+                _ = tick.tick() => {
+                    let counters = machine.counters().await;
+                    let evidence = Evidence {
+                        disk_bytes: Some(counters.disk_read + counters.disk_written),
+                        net_bytes: Some(counters.network),
+                        cpu_time: Some(counters.processor),
+                        answer_fetched: Some(answer_fetched),
+                    };
+                    findings = watcher.tick(began.elapsed(), &evidence);
+                }
+                done = async { match &mut meanwhile {
+                    Some(work) => work.await,
+                    None => std::future::pending().await,
+                } } => {
+                    match done {
+                        Ok(()) => {
+                            _ = log.finish();
+                            return Ok(Watched::Reached(Box::new(machine)));
+                        }
+                        Err(error) => {
+                            _ = log.finish();
+                            self.picture(&machine, &spec.name).await;
+                            machine.stop().await;
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            let mut judged = None;
+            for finding in findings {
+                match finding {
+                    Finding::PhaseReached { phase, at } => {
+                        if installs {
+                            cx.phase(phase.as_str(), at)?;
+                        }
+                    }
+                    Finding::Progress(progress) => tell(&progress, cx),
+                    Finding::Noted { meaning, line, .. } => {
+                        let line = line.map(|it| format!(": {it}")).unwrap_or_default();
+                        cx.teller().info(format!("{meaning}{line}"));
+                    }
+                    Finding::Verdict(judgement) => judged = Some(judgement),
+                }
+            }
+            match judged {
+                Some(judgement) if judgement.verdict == Verdict::EndedWell => {
+                    if !installs && meanwhile.is_none() {
+                        _ = log.finish();
+                        return Ok(Watched::Reached(Box::new(machine)));
+                    }
+                }
+                Some(judgement) => break judgement,
+                None => {}
+            }
+            if began.elapsed() > total + Duration::from_secs(30) {
+                // The watcher should have said so; nothing may wait for ever.
+                _ = log.finish();
+                machine.stop().await;
+                return Err(StageError::TimedOut(crate::units::Span::secs(total.as_secs())));
+            }
+        };
+        self.failed(failure, watcher, machine, log, recent, &spec.name).await
+    }
+
+    /// Lets the last words be said, takes a picture, and says why.
+    async fn failed(
+        &self,
+        judgement: Box<Judgement>,
+        mut watcher: Watcher,
+        mut machine: Machine,
+        mut log: ConsoleLog,
+        recent: Vec<(String, u16)>,
+        name: &str,
+    ) -> Result<Watched, StageError> {
+        let at = judgement.at;
+        let afterwords = async {
+            loop {
+                match machine.next().await {
+                    Happening::Console(bytes) => {
+                        _ = log.write(&bytes);
+                        watcher.feed(&bytes, at);
+                    }
+                    Happening::Ended(_) => return,
+                    Happening::Network(_) => {}
+                }
+            }
+        };
+        _ = tokio::time::timeout(AFTERWORDS, afterwords).await;
+        _ = log.finish();
+        self.picture(&machine, name).await;
+        machine.stop().await;
+        let last = watcher.last_lines();
+        let failed = MachineFailed::new(judgement, &last, recent, &self.context.redactor);
+        Err(StageError::of(failed))
+    }
+
+    /// Takes a picture of the screen. It is a help, so its failure is none.
+    pub(super) async fn picture(&self, machine: &Machine, name: &str) {
+        let file = if name == "install" {
+            "screenshot.png".to_owned()
+        } else {
+            format!("screenshot-{name}.png")
+        };
+        _ = machine.screenshot(&self.context.folder.file(&file)).await;
+    }
+
+    /// Collects the packages that templates of ours print.
+    fn packages(&self, bytes: &[u8], text: &mut String) {
+        text.push_str(&String::from_utf8_lossy(bytes));
+        while let Some(end) = text.find('\n') {
+            let line: String = text.drain(..=end).collect();
+            if let Some((_, package)) = line.split_once(PACKAGE_MARK) {
+                self.observed.borrow_mut().packages.push(package.trim().to_owned());
+            }
+        }
+        // No package's line is that long.
+        if text.len() > 4096 {
+            text.clear();
+        }
+    }
+}
+
+fn tell(progress: &Progress, cx: &StageCx<'_>) {
+    let unit = if progress.is_percent { Unit::Percent } else { Unit::Items };
+    cx.teller().tell(Event::Progress {
+        what: progress.what.clone(),
+        done: progress.done,
+        total: progress.total,
+        unit,
+    });
+}
+
+fn end_of(end: machine::End) -> End {
+    match end {
+        machine::End::PoweredOff => End::PoweredOff,
+        machine::End::Rebooted => End::Rebooted,
+        machine::End::Panicked => End::Panicked,
+        machine::End::Died { said } => End::Failed(format!("QEMU ended: {said}")),
+    }
+}
+
+fn io(error: std::io::Error) -> StageError {
+    StageError::of(ImageError::Io(error))
+}
+
+/// Console knowledge that cannot be read. The spec's own was checked before.
+pub(super) fn knowledge_error(errors: Vec<SignatureError>) -> StageError {
+    errors.into_iter().next().map_or(StageError::Cancelled, StageError::of)
+}
