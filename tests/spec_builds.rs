@@ -240,17 +240,3 @@ fn the_published_schema_says_what_the_types_say() {
         assert!(text.contains(word), "{word}");
     }
 }
-
-#[test]
-fn zz_timing() {
-    let inputs = Inputs::default();
-    let t = std::time::Instant::now();
-    check("full.toml", FULL_TOML, &inputs, Mode::Validate).unwrap();
-    eprintln!("first {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for i in 0..1000 {
-        let (n, x) = if i % 2 == 0 { ("full.toml", FULL_TOML) } else { ("full.yaml", FULL_YAML) };
-        check(n, x, &inputs, Mode::Validate).unwrap();
-    }
-    eprintln!("thousand {:?}", t.elapsed());
-}

@@ -88,32 +88,43 @@ pub(crate) fn is_template(text: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|it| text.contains(it))
 }
 
-/// Fills in a string of a spec. `salt` goes into password hashes.
-pub(crate) fn inline(text: &str, context: &Context, salt: &str) -> Result<String, InlineError> {
-    if !is_template(text) {
-        return Ok(text.to_owned());
-    }
-    let mut environment = environment(salt, &Derived::default());
-    environment.set_fuel(Some(INLINE_FUEL));
-    environment
-        .template_from_named_str("<string>", text)
-        .and_then(|it| it.render(Value::from(context.clone())))
-        .map_err(|err| inline_error(text, &err))
+/// Fills in the strings of one spec.
+pub(crate) struct Inline {
+    environment: Environment<'static>,
 }
 
-/// The names a text uses that it does not set itself; a mistake in its syntax.
-pub(crate) fn names_used(text: &str) -> Result<Vec<String>, InlineError> {
-    if !is_template(text) {
-        return Ok(Vec::new());
+impl Inline {
+    /// `salt` goes into password hashes.
+    pub(crate) fn new(salt: &str) -> Self {
+        let mut environment = environment(salt, &Derived::default());
+        environment.set_fuel(Some(INLINE_FUEL));
+        Self { environment }
     }
-    let environment = environment("", &Derived::default());
-    let template = environment
-        .template_from_named_str("<string>", text)
-        .map_err(|err| inline_error(text, &err))?;
-    let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
-    names.retain(|it| environment.globals().all(|(global, _)| global != it));
-    names.sort();
-    Ok(names)
+
+    /// A string with its templates filled in.
+    pub(crate) fn fill(&self, text: &str, context: &Value) -> Result<String, InlineError> {
+        if !is_template(text) {
+            return Ok(text.to_owned());
+        }
+        self.environment
+            .render_named_str("<string>", text, context.clone())
+            .map_err(|err| inline_error(text, &err))
+    }
+
+    /// The names a text uses that it does not set itself; a mistake in its syntax.
+    pub(crate) fn names_used(&self, text: &str) -> Result<Vec<String>, InlineError> {
+        if !is_template(text) {
+            return Ok(Vec::new());
+        }
+        let environment: &Environment<'_> = &self.environment;
+        let template = environment
+            .template_from_named_str("<string>", text)
+            .map_err(|err| inline_error(text, &err))?;
+        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        names.retain(|it| environment.globals().all(|(global, _)| global != it));
+        names.sort();
+        Ok(names)
+    }
 }
 
 fn inline_error(text: &str, err: &Error) -> InlineError {

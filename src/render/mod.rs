@@ -21,7 +21,7 @@ use serde_json::{Map, Value as Json};
 
 pub use error::{RenderError, TemplateMistake};
 
-pub(crate) use environment::{Context, inline, is_template, names_used};
+pub(crate) use environment::{Context, Inline, is_template};
 
 use crate::{
     catalogue::Os,

@@ -15,17 +15,18 @@ use super::{
     names,
     variables::Resolved,
 };
-use crate::render::{self, Context};
+use crate::render::{self, Context, Inline};
 
 /// What strings are filled in with.
 pub(super) struct Filler<'a> {
     pub(super) document: &'a Document,
     pub(super) context: Context,
+    /// The same, ready for templates.
+    pub(super) values: minijinja::Value,
     /// The same with placeholders for secrets.
-    pub(super) masked: Context,
+    pub(super) masked: minijinja::Value,
     pub(super) resolved: &'a Resolved,
-    /// The image's name.
-    pub(super) salt: String,
+    pub(super) inline: Inline,
     pub(super) errors: Vec<SpecError>,
     pub(super) filled: Filled,
 }
@@ -44,7 +45,8 @@ pub(super) struct Filled {
 impl Filler<'_> {
     /// Fills in every string at or below a path; returns the masked values.
     pub(super) fn fill(&mut self, path: &[&str], json: &mut Json) -> Json {
-        let Some(node) = self.document.find(path).cloned() else { return Json::Null };
+        let document = self.document;
+        let Some(node) = document.find(path) else { return Json::Null };
         let mut value = json;
         for part in path {
             match value.get_mut(*part) {
@@ -53,7 +55,7 @@ impl Filler<'_> {
             }
         }
         let mut path: Vec<_> = path.iter().map(|it| (*it).to_owned()).collect();
-        self.walk(&node, value, &mut path)
+        self.walk(node, value, &mut path)
     }
 
     fn walk(&mut self, node: &Node, json: &mut Json, path: &mut Vec<String>) -> Json {
@@ -114,12 +116,14 @@ impl Filler<'_> {
                 is_secret = true;
             }
         }
-        match render::inline(text, &self.context, &self.salt) {
+        match self.inline.fill(text, &self.values) {
             Ok(real) => {
                 if is_secret && path.first().is_none_or(|it| it != "answer") {
                     return self.veiled(node, text, path, &real);
                 }
-                let masked = render::inline(text, &self.masked, &self.salt)
+                let masked = self
+                    .inline
+                    .fill(text, &self.masked)
                     .unwrap_or_else(|_| "<sensitive>".to_owned());
                 (real, masked)
             }
@@ -143,7 +147,7 @@ impl Filler<'_> {
     /// placeholders until the moment it is used.
     fn veiled(&mut self, node: &Node, text: &str, path: &[String], real: &str) -> (String, String) {
         self.filled.open.insert(path.to_vec());
-        let masked = render::inline(text, &self.masked, &self.salt).unwrap_or_default();
+        let masked = self.inline.fill(text, &self.masked).unwrap_or_default();
         if crate::model::reveal(&masked, &self.resolved.values) != real {
             self.errors.push(
                 SpecError::new("template", "a secret can only be used as it is here")
@@ -157,7 +161,7 @@ impl Filler<'_> {
     /// The names that a text uses, all of them known; `None` after a mistake.
     /// `more` are names that are known beside the variables.
     pub(super) fn names(&mut self, node: &Node, text: &str, more: &[&str]) -> Option<Vec<String>> {
-        let names = match render::names_used(text) {
+        let names = match self.inline.names_used(text) {
             Ok(names) => names,
             Err(err) => {
                 self.errors.push(

@@ -204,10 +204,11 @@ impl Checker<'_> {
         };
         let mut filler = Filler {
             document: self.document,
+            values: context(false).into(),
             context: context(false),
-            masked: context(true),
+            masked: context(true).into(),
             resolved,
-            salt: name.to_owned(),
+            inline: render::Inline::new(name),
             errors: Vec::new(),
             filled: Filled::default(),
         };
