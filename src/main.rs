@@ -7,5 +7,5 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|it| it == imgbuild::guard::WORD) {
         return imgbuild::guard::become_program(arguments);
     }
-    ExitCode::SUCCESS
+    imgbuild::cli::run()
 }

@@ -171,6 +171,24 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The same with secrets filled in, as in a URL with a password.
+    pub fn revealed(&self, variables: &BTreeMap<String, Variable>) -> Self {
+        let it = |text: &String| reveal(text, variables);
+        let mut source = self.clone();
+        match &mut source {
+            Self::Tree { url, .. } => *url = it(url),
+            Self::Iso { location, .. } => *location = it(location),
+            Self::Kernel { kernel, initrd, .. } => {
+                *kernel = it(kernel);
+                *initrd = it(initrd);
+            }
+            Self::Package { mirror, .. } => *mirror = it(mirror),
+        }
+        source
+    }
+}
+
 /// Digests that a source must have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,6 +1,6 @@
 //! `build`: runs a plan, and says what came of it.
 
-use std::{io::Write as _, rc::Rc, sync::Arc};
+use std::io::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
@@ -89,8 +89,9 @@ async fn run(
     let mut journal = Journal::open(&journal_path, prepared.redactor.clone(), teller.clone())
         .map_err(Failure::failed)?;
     begin(&mut journal, arguments, &run, &prepared)?;
-    let prepared = Rc::new(prepared);
-    let runner = QemuRunner::new(prepared.surroundings_of_runner(cx, &folder, &run));
+    let context = prepared.context(cx, &folder, &run).await?;
+    let key = context.key.clone();
+    let runner = QemuRunner::new(context);
     let cancel = CancellationToken::new();
     let mut decide = |error: &RunError| decision(arguments.on_error, error, cx.colours);
     let outcome = {
@@ -114,7 +115,10 @@ async fn run(
         leftovers: outcome.leftovers.clone(),
     };
     journal.record(&event).map_err(Failure::failed)?;
-    let kept = story::write(&prepared, &plan, &journal, &outcome, &folder, &run);
+    let kept = story::write(&prepared, &plan, &journal, &outcome, &runner, &folder, &run);
+    if let Some(key) = key {
+        key.remove();
+    }
     drop(runner);
     drop(journal);
     drop(teller);
@@ -195,7 +199,7 @@ fn finish(
     }
 }
 
-fn outcome_text(outcome: &Outcome) -> &'static str {
+pub(super) fn outcome_text(outcome: &Outcome) -> &'static str {
     match &outcome.result {
         Ok(()) => "succeeded",
         Err(error) if matches!(error.source, StageError::Cancelled) => "interrupted",

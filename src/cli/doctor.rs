@@ -31,7 +31,7 @@ pub(super) async fn doctor(arguments: &Doctor, cx: &Surroundings) -> Result<(), 
     };
     let host = Host { cache: cx.home.cache.clone(), guard: cx.guard.clone() };
     let mut checks = qemu::survey(&host, arch, &cx.home.work).await;
-    checks.extend(media::survey(arch));
+    checks.extend(media::survey(arch, cx.home.cache.as_std_path()));
     if arguments.format == ReportFormat::Json {
         print_json(&checks);
     } else {

@@ -1,6 +1,6 @@
 //! From a checked spec to everything that is needed to run it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
 use sha2::{Digest as _, Sha256};
@@ -14,6 +14,13 @@ use crate::{
     redact::{Redactor, Secret},
     model::secrets,
     render::{Extras, Rendered},
+    runner::{self, folder::RunFolder},
+    source::Cache,
+    spec::{
+        SpecErrors,
+        document::{Document, Node},
+        structure::Schema,
+    },
     units::Span,
 };
 
@@ -63,7 +70,7 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
         }
     };
     let plan = plan::qemu::plan(build, &target, &command_line.text());
-    check_runners(&plan, cx).await?;
+    check_runners(&loaded, &plan, cx).await?;
     let inputs = inputs(build, &rendered, &redactor);
     Ok(Prepared { rendered, command_line, findings, plan, redactor, inputs, loaded })
 }
@@ -90,6 +97,40 @@ impl Prepared {
                 install.install.timeout = install.install.timeout.min(timeout);
             }
         }
+    }
+
+    /// What the stages of this build share. Where guests have to be reached a key
+    /// is made, and the answer file gets it.
+    pub async fn context(
+        &self,
+        cx: &Surroundings,
+        folder: &RunFolder,
+        run: &str,
+    ) -> Result<runner::Context, Failure> {
+        let mut key = None;
+        let mut answers = self.rendered.expose().to_owned();
+        if self.needs_key() {
+            let made = runner::BuildKey::make(folder.path(), &cx.guard)
+                .await
+                .map_err(Failure::failed)?;
+            let extras = Extras { ssh_public_key: Some(made.public.clone()) };
+            answers = self.loaded.render(&extras)?.expose().to_owned();
+            key = Some(made);
+        }
+        let spec_folder = &self.loaded.folder;
+        Ok(runner::Context {
+            build: Arc::new(self.loaded.build().clone()),
+            answers: answers.into(),
+            redactor: self.redactor.clone(),
+            release: runner::Release { guard: cx.guard.clone() },
+            cache: Cache::new(cx.home.cache.clone()),
+            folder: folder.clone(),
+            spec_folder: spec_folder.canonicalize_utf8().unwrap_or_else(|_| spec_folder.clone()),
+            run: run.to_owned(),
+            inputs: self.inputs.clone(),
+            digests: digests(self),
+            key,
+        })
     }
 
     /// Whether a key has to be made to reach guests.
@@ -121,7 +162,11 @@ fn redactor(build: &Build, rendered: &Rendered) -> Redactor {
 
 /// Asks each runner program what it takes, so that a mistake in a stage's input
 /// is found before anything runs.
-async fn check_runners(plan: &Plan, cx: &Surroundings) -> Result<(), Failure> {
+async fn check_runners(
+    loaded: &Loaded,
+    plan: &Plan,
+    cx: &Surroundings,
+) -> Result<(), Failure> {
     let external = |stage: &Stage| match &stage.action {
         Action::User { action: UserAction::External { runner, input }, .. } => {
             Some((stage.name.clone(), runner.clone(), input.clone()))
@@ -131,15 +176,25 @@ async fn check_runners(plan: &Plan, cx: &Surroundings) -> Result<(), Failure> {
     for (stage, runner, input) in plan.stages.iter().filter_map(external) {
         let description =
             crate::runner::external::describe(&runner, &cx.guard).await.map_err(Failure::invalid)?;
-        let problems = crate::spec::structure::problems(&description.input, &input);
-        if let Some(problem) = problems.first() {
-            return Err(Failure::invalid(Plain::new(
-                format!("stage `{stage}`: {problem}"),
-                format!("`imgbuild-runner-{runner} describe` prints what it takes"),
-            )));
+        let document = &loaded.checked.document;
+        let Some(node) = input_node(document, &stage) else { continue };
+        let mut errors = Vec::new();
+        Schema::new(&description.input).check("input", node, &mut errors);
+        if !errors.is_empty() {
+            _ = (runner, input);
+            return Err(Failure::invalid(SpecErrors::of_warnings(document, errors)));
         }
     }
     Ok(())
+}
+
+/// Where the spec has the input of a stage.
+fn input_node<'a>(document: &'a Document, stage: &str) -> Option<&'a Node> {
+    (0..)
+        .map(|n: usize| n.to_string())
+        .map_while(|n| document.find(&["stages", &n]).map(|_| n))
+        .find(|n| document.find(&["stages", n, "name"]).and_then(Node::as_str) == Some(stage))
+        .and_then(|n| document.find(&["stages", &n, "external", "input"]))
 }
 
 /// The digest of everything that goes into the image. Secrets go in through a
@@ -181,7 +236,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// What a manifest says of digests beside those of the installer.
 pub(super) fn digests(prepared: &Prepared) -> BTreeMap<String, String> {
-    let document = Sha256::digest(prepared.loaded.checked.document.text());
+    let document = Sha256::digest(&prepared.loaded.checked.document.text);
     let answer = Sha256::digest(&prepared.rendered.masked);
     BTreeMap::from([
         ("spec".to_owned(), format!("sha256:{}", hex(&document))),

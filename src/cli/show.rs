@@ -46,7 +46,7 @@ pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Resu
     _ = writeln!(out, "{}", prepared.rendered.masked.trim_end());
     _ = writeln!(out, "\n# kernel command line");
     _ = writeln!(out, "{}", mask(&prepared.command_line.text()));
-    for (name, text) in crate::media::boot_configuration(build, &prepared.command_line.text()) {
+    for (name, text) in crate::media::boot_disk::configuration(build.arch, &prepared.command_line.text()) {
         _ = writeln!(out, "\n# boot disk: {name}\n{}", mask(text.trim_end()));
     }
     drop(out);
@@ -67,7 +67,10 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
     if arguments.format == ReportFormat::Json {
         print_json(&serde_json::json!({
             "plan": prepared.plan, "inputs": prepared.inputs, "nothing-changed": current,
-            "fetch": survey,
+            "fetch": survey.files.iter().map(|it| serde_json::json!({
+                "what": it.what, "url": it.url, "cached": it.is_cached, "bytes": it.bytes,
+            })).collect::<Vec<_>>(),
+            "notes": survey.notes,
         }));
         return Ok(());
     }
@@ -75,7 +78,7 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
     _ = writeln!(out, "{}", prepared.redactor.mask(&prepared.plan.to_string()).trim_end());
     _ = writeln!(out, "\nto fetch:");
     for file in &survey.files {
-        let state = if file.cached {
+        let state = if file.is_cached {
             "cached".to_owned()
         } else {
             file.bytes.map_or_else(|| "size not known".to_owned(), |it| Size::bytes(it).to_string())
@@ -94,11 +97,17 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
 }
 
 async fn survey(build: &Build, cx: &Surroundings, offline: bool) -> Survey {
+    if offline {
+        let notes = vec!["not looked up (--offline)".to_owned()];
+        return Survey { notes, ..Survey::default() };
+    }
     let cache = source::Cache::new(cx.home.cache.clone());
-    let fetch = source::FetchCx {
-        teller: Teller::default(),
-        cancel: crate::CancellationToken::new(),
-        guard: cx.guard.clone(),
-    };
-    source::survey(&build.source, &build.os, build.arch, &cache, &fetch, offline).await
+    let cancel = crate::CancellationToken::new();
+    match source::FetchCx::new(cx.guard.clone(), Teller::default(), cancel) {
+        Ok(fetch) => {
+            let source = build.source.revealed(&build.variables);
+            source::survey(&source, &build.os, build.arch, &cache, &fetch).await
+        }
+        Err(error) => Survey { notes: vec![error.to_string()], ..Survey::default() },
+    }
 }

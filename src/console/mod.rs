@@ -24,6 +24,21 @@ pub mod watch;
 
 use std::{fmt, str::FromStr};
 
+/// A console's bytes as lines of text, without what moves cursors and colours.
+pub fn plain_text(bytes: &[u8]) -> String {
+    let mut stream = stream::Stream::default();
+    let mut text = String::new();
+    stream.feed(bytes, &mut |line| {
+        text.push_str(&String::from_utf8_lossy(line.text));
+        text.push('\n');
+    });
+    if let Some(line) = stream.tail() {
+        text.push_str(&String::from_utf8_lossy(line.text));
+        text.push('\n');
+    }
+    text
+}
+
 use serde::{Deserialize, Serialize};
 
 /// How far an installation has come. Later phases compare as greater.

@@ -1,1 +1,8 @@
-//! How one OS installer is started and handed its answers. Pure.
+//! STAND-IN
+use crate::model::Build;
+pub struct CommandLine { pub all: String }
+impl CommandLine { pub fn text(&self) -> String { self.all.clone() } }
+pub struct InstallerContext;
+pub fn context(_: &Build) -> InstallerContext { InstallerContext }
+#[derive(Debug, thiserror::Error, miette::Diagnostic)] #[error("x")] pub struct CommandLineError;
+pub fn kernel_command_line(_: &Build, _: &InstallerContext) -> Result<CommandLine, CommandLineError> { Ok(CommandLine { all: String::new() }) }

@@ -61,6 +61,17 @@ pub struct Assembled {
     pub firmware: Vec<Firmware>,
 }
 
+/// What a boot disk says to its loaders: file names and their texts.
+pub fn configuration(arch: Arch, command_line: &str) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    if arch == Arch::X86_64 {
+        files.push(("syslinux.cfg".to_owned(), configuration::syslinux(command_line)));
+    }
+    let uefi = configuration::systemd_boot(command_line);
+    files.extend(uefi.map(|(name, text)| (name.to_owned(), text)));
+    files
+}
+
 /// The partition starts here, in bytes: aligned for every disk there is.
 const PARTITION: u64 = 2048 * SECTOR;
 /// The type of an EFI system partition. A BIOS does not care for the type.

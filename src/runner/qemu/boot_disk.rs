@@ -12,7 +12,7 @@ use crate::{
         loaders::Loaders,
         volume,
     },
-    model::{BootMethod, Delivery},
+    model::{BootMethod, Delivery, reveal},
     plan::{Stage, qemu::files},
     platform::qemu::metadata::{self, Metadata},
 };
@@ -50,7 +50,8 @@ impl QemuRunner {
             initrd = resource.name.into();
         }
         if boot != BootMethod::Disk {
-            return Ok(serde_json::json!({ "initrd": initrd }));
+            // No secret is in it: that was checked before anything began.
+            return Ok(serde_json::json!({ "initrd": initrd, "command-line": command_line }));
         }
         let resource = self.claim(stage, "boot-disk", cx)?;
         let loaders = Loaders::find(context.build.arch, context.cache.folder().as_std_path());
@@ -59,7 +60,10 @@ impl QemuRunner {
             firmware: context.build.install.firmware,
             kernel: fetched.kernel.path.as_std_path(),
             initrd: &[initrd.as_std_path()],
-            command_line: &final_command_line(command_line, &fetched),
+            command_line: &final_command_line(
+                &reveal(command_line, &context.build.variables),
+                &fetched,
+            ),
         };
         let guard = &context.release.guard;
         let out = Utf8Path::new(&resource.name).as_std_path();

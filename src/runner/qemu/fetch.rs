@@ -43,7 +43,7 @@ impl QemuRunner {
         )
         .map_err(StageError::of)?;
         let build = &context.build;
-        let files = source::fetch(source, &build.os, build.arch, &context.cache, &fetch).await;
+        let files = source::fetch(&source.revealed(&build.variables), &build.os, build.arch, &context.cache, &fetch).await;
         let files = files.map_err(|error| match error {
             SourceError::Cancelled => StageError::Cancelled,
             error => StageError::of(error),

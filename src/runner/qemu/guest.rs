@@ -210,9 +210,10 @@ impl QemuRunner {
         let context = &self.context;
         let arguments: Vec<String> =
             ["qemu-img", "commit", "-q", "-f", "qcow2", overlay.as_str()].map(Into::into).into();
+        let none = BTreeMap::new();
         let ended = command::run(
             &arguments,
-            &BTreeMap::new(),
+            &none,
             context.folder.path(),
             &context.release.guard,
             &context.redactor,
@@ -263,6 +264,7 @@ impl QemuRunner {
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         self.reach(user, forward, cancel).await?;
+        let none = BTreeMap::new();
         for text in commands {
             let context = &self.context;
             let mut arguments = vec!["ssh".to_owned()];
@@ -271,7 +273,7 @@ impl QemuRunner {
             arguments.push(text.clone());
             let ended = command::run(
                 &arguments,
-                &BTreeMap::new(),
+                &none,
                 &context.spec_folder,
                 &context.release.guard,
                 &context.redactor,

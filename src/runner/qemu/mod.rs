@@ -21,7 +21,7 @@ use super::{Release, command, external, folder::RunFolder};
 use crate::{
     engine::{Resource, Runner, StageCx, StageError},
     media::image::QemuImg,
-    model::{Build, UserAction},
+    model::{Build, UserAction, Variable, reveal},
     plan::{Action, Stage},
     redact::Redactor,
     source::Cache,
@@ -154,8 +154,11 @@ impl Runner for QemuRunner {
                     self.in_guest(stage, action, machine, cx).await
                 }
                 UserAction::External { runner, input } => {
+                    let variables = &self.context.build.variables;
                     let request = serde_json::json!({
-                        "stage": stage.name, "input": input, "values": self.values(stage),
+                        "stage": stage.name,
+                        "input": revealed(input, variables),
+                        "values": self.values(stage),
                     });
                     external::run(runner, &request, &self.context.release.guard, cx).await
                 }
@@ -168,6 +171,24 @@ impl Runner for QemuRunner {
     }
 }
 
+/// A value with the secrets in its texts filled in.
+fn revealed(
+    value: &serde_json::Value,
+    variables: &BTreeMap<String, Variable>,
+) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Value::String(reveal(text, variables)),
+        Value::Array(items) => items.iter().map(|it| revealed(it, variables)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, it)| (name.clone(), revealed(it, variables)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        other => other.clone(),
+    }
+}
+
 impl QemuRunner {
     async fn command(
         &self,
@@ -176,7 +197,11 @@ impl QemuRunner {
         environment: &BTreeMap<String, String>,
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
-        let mut environment = environment.clone();
+        let variables = &self.context.build.variables;
+        let mut environment: BTreeMap<String, String> = environment
+            .iter()
+            .map(|(name, value)| (name.clone(), reveal(value, variables)))
+            .collect();
         for (name, value) in self.values(stage) {
             environment.entry(format!("IMGBUILD_{}", name.to_uppercase())).or_insert(value);
         }
