@@ -53,6 +53,18 @@ impl Location {
         }
     }
 
+    /// Whether it is on this machine's loopback interface.
+    pub(super) fn is_loopback(&self) -> bool {
+        let Self::Url(url) = self else { return false };
+        match url.host_str() {
+            Some("localhost" | "[::1]") => true,
+            Some(host) => {
+                host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+            }
+            None => false,
+        }
+    }
+
     /// The file at `path` below this one.
     pub(super) fn below(&self, path: &str) -> Result<Self, SourceError> {
         let path = path.trim_start_matches('/');
