@@ -3,6 +3,11 @@
 //! One TOML file a family under `data/os`, embedded in the program; a user's own
 //! files add to them or replace entries by `id`. Nothing here does I/O.
 
+mod error;
+mod file;
+mod fill;
+mod lookup;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +16,10 @@ use crate::{
     model::{Arch, Delivery},
     units::Size,
 };
+
+pub use error::CatalogueError;
+pub use fill::fill;
+pub use lookup::Catalogue;
 
 /// One release of an operating system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,6 +205,24 @@ pub struct BootParameters {
     pub volume_label: Option<String>,
     /// See `volume_label`; also the file's name in an initrd.
     pub volume_file: Option<String>,
+    /// Files that have to be in the volume too, although they are empty.
+    #[serde(default)]
+    pub volume_companions: Vec<String>,
+    /// The longest command line its kernel takes, in characters; 2047 where
+    /// nothing is said.
+    pub command_line_limit: Option<u32>,
+}
+
+impl Os {
+    /// The public tree's URL for this architecture, where there is one.
+    pub fn tree_url(&self, arch: Arch) -> Option<String> {
+        let url = self.tree.as_ref()?.url.as_ref()?;
+        Some(fill(url, |name| match name {
+            "arch" => Some(arch.as_str().to_owned()),
+            "debarch" => Some(arch.debian().to_owned()),
+            _ => None,
+        }))
+    }
 }
 pub struct Catalogue;
 #[derive(Debug, thiserror::Error, miette::Diagnostic)] #[error("x")] pub struct CatalogueError;

@@ -1,8 +1,14 @@
-//! STAND-IN
-use crate::model::Build;
-pub struct CommandLine { pub all: String }
-impl CommandLine { pub fn text(&self) -> String { self.all.clone() } }
-pub struct InstallerContext;
-pub fn context(_: &Build) -> InstallerContext { InstallerContext }
-#[derive(Debug, thiserror::Error, miette::Diagnostic)] #[error("x")] pub struct CommandLineError;
-pub fn kernel_command_line(_: &Build, _: &InstallerContext) -> Result<CommandLine, CommandLineError> { Ok(CommandLine { all: "auto=true priority=critical url=http://169.254.169.254/latest/user-data netcfg/dhcp_timeout=60 DEBIAN_FRONTEND=text TERM=dumb console=ttyS0 --- console=ttyS0".into() }) }
+//! How one OS installer is started and handed its answers. Pure.
+//!
+//! What each installer wants to see on its command line is data of the
+//! [catalogue](crate::catalogue); here it is put together for one build, in the
+//! order that installers read it: its own parameters, how it finds its answers and
+//! its packages, the consoles (the last one is the preferred one), and after the
+//! separator what the installed system keeps.
+
+mod command_line;
+
+pub use command_line::{
+    CommandLine, InstallerContext, InstallerError, USER_DATA_URL, context, escape_volume_id,
+    kernel_command_line,
+};

@@ -1,0 +1,425 @@
+//! Files of the catalogue: rows that extend bases, and what they expand to.
+//!
+//! A row states what is its own and takes the rest from bases or from other
+//! systems by `extends`. Tables are merged key by key, lists and values replaced.
+//! `{version}` and the like are filled in at the end, with the row's own values.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de};
+use toml::Spanned;
+
+use super::{
+    BootParameters, Dialect, InstallerKind, IsoLayout, MachineNeeds, Os, PackageLayout, TreeLayout,
+    fill::{fill, places},
+};
+use crate::{
+    model::{Arch, Delivery},
+    units::Size,
+};
+
+/// A file with operating systems.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct File {
+    /// The family of all its rows.
+    pub(super) family: Option<String>,
+    /// What its rows have in common, by name.
+    #[serde(default)]
+    pub(super) base: BTreeMap<String, Row>,
+    /// The systems.
+    #[serde(default)]
+    pub(super) os: Vec<Spanned<Row>>,
+}
+
+/// A value that can be laid over another.
+trait Over {
+    fn over(self, base: &Self) -> Self;
+}
+
+/// A table whose keys may all be missing.
+macro_rules! partial {
+    ($(#[$about:meta])* $name:ident { $($field:ident: $type:ty,)* } tables { $($table:ident: $part:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        pub(super) struct $name {
+            $(pub(super) $field: Option<$type>,)*
+            $(#[serde(default)] pub(super) $table: $part,)*
+        }
+
+        impl Over for $name {
+            fn over(self, base: &Self) -> Self {
+                Self {
+                    $($field: self.$field.or_else(|| base.$field.clone()),)*
+                    $($table: self.$table.over(&base.$table),)*
+                }
+            }
+        }
+    };
+}
+
+partial! {
+    /// A system or a base.
+    Row {
+        extends: Extends,
+        id: String,
+        aliases: Vec<String>,
+        title: String,
+        family: String,
+        version: String,
+        codename: String,
+        installer: InstallerKind,
+        dialect: Dialect,
+        template: String,
+        end_of_life: String,
+        arches: Vec<Arch>,
+        sources: Vec<String>,
+    } tables {
+        with: BTreeMap<String, String>,
+        tree: Tree,
+        iso: Iso,
+        package: Package,
+        machine: Machine,
+        boot: Boot,
+        glance: BTreeMap<String, String>,
+    }
+}
+
+partial! {
+    /// See [`TreeLayout`].
+    Tree {
+        url: String,
+        kernel: String,
+        initrd: String,
+        checksums: Vec<String>,
+        treeinfo_family: String,
+        treeinfo_version: String,
+    } tables {}
+}
+
+partial! {
+    /// See [`IsoLayout`].
+    Iso {
+        kernel: Vec<String>,
+        initrd: Vec<String>,
+        volume_id: String,
+    } tables {}
+}
+
+partial! {
+    /// See [`PackageLayout`].
+    Package {
+        name: String,
+        kernel: String,
+        initrd: String,
+    } tables {}
+}
+
+partial! {
+    /// See [`MachineNeeds`].
+    Machine {
+        memory_minimum: Size,
+        memory: Size,
+        disk_minimum: Size,
+        disk_bus: String,
+        nic: String,
+        machine: String,
+        x86_64_level: Level,
+        disk_device: String,
+    } tables {}
+}
+
+partial! {
+    /// See [`BootParameters`].
+    Boot {
+        always: Vec<String>,
+        tree: Vec<String>,
+        iso: Vec<String>,
+        console: Vec<String>,
+        separator: String,
+        target: Vec<String>,
+        volume_label: String,
+        volume_file: String,
+        volume_companions: Vec<String>,
+        command_line_limit: u32,
+    } tables {
+        delivery: BTreeMap<Delivery, Vec<String>>,
+        remote: BTreeMap<String, Vec<String>>,
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Over for BTreeMap<K, V> {
+    fn over(self, base: &Self) -> Self {
+        let mut all = base.clone();
+        all.extend(self);
+        all
+    }
+}
+
+/// The names a row extends; of several the first wins.
+#[derive(Clone, Debug)]
+pub(super) struct Extends(Vec<Spanned<String>>);
+
+impl<'de> Deserialize<'de> for Extends {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> de::Visitor<'de> for Names {
+            type Value = Vec<String>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a name or a list of names")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(vec![name.to_owned()])
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(names)
+            }
+        }
+        // The span is that of the whole value: a list is short.
+        struct One(Vec<String>);
+        impl<'de> Deserialize<'de> for One {
+            fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Names).map(One)
+            }
+        }
+        let all = Spanned::<One>::deserialize(deserializer)?;
+        let span = all.span();
+        let names = all.into_inner().0.into_iter();
+        Ok(Self(names.map(|it| Spanned::new(span.clone(), it)).collect()))
+    }
+}
+
+/// An x86-64 level, 1 to 4.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level(u8);
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u8::deserialize(deserializer)? {
+            level @ 1..=4 => Ok(Self(level)),
+            level => {
+                Err(de::Error::custom(format!("there is no x86-64 level {level}, only 1 to 4")))
+            }
+        }
+    }
+}
+
+/// Why a row cannot be expanded.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// It extends something that is not there, or itself.
+    Extends(Spanned<String>),
+    /// A key is missing.
+    Missing(&'static str),
+    /// A value makes no sense.
+    Value { message: String, help: String },
+}
+
+/// Lays a row over all that it extends. `find` looks a name up; what it finds
+/// is resolved already or in a file before this one.
+pub(super) fn resolve(
+    row: &Row,
+    find: &dyn Fn(&str) -> Option<Row>,
+    depth: usize,
+) -> Result<Row, Problem> {
+    let names = row.extends.as_ref().map(|it| it.0.clone()).unwrap_or_default();
+    let mut whole = Row { extends: None, ..row.clone() };
+    for name in names {
+        // Deeper than this only a circle is.
+        let base = (depth < 16).then(|| find(name.get_ref())).flatten();
+        let base = base.ok_or_else(|| Problem::Extends(name))?;
+        whole = whole.over(&resolve(&base, find, depth + 1)?);
+    }
+    whole.extends = None;
+    Ok(whole)
+}
+
+/// Names that stay until a build fills them in.
+const LATER: &[&str] = &["arch", "debarch", "serial", "answer", "tree", "label", "volume-id"];
+
+/// What a row, with all that it extends, means.
+pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
+    let missing = Problem::Missing;
+    let family = row.family.clone().ok_or(missing("family"))?;
+    let version = row.version.clone().ok_or(missing("version"))?;
+    let major = version.split('.').next().unwrap_or_default().to_owned();
+    let known = |name: &str| match name {
+        "family" => Some(family.clone()),
+        "version" => Some(version.clone()),
+        "major" => Some(major.clone()),
+        "codename" => row.codename.clone(),
+        _ => row.with.get(name).cloned(),
+    };
+    let id = fill(row.id.as_deref().unwrap_or("{family}-{version}"), known);
+    let known = |name: &str| if name == "id" { Some(id.clone()) } else { known(name) };
+    let text = |it: &str| -> Result<String, Problem> {
+        let filled = fill(it, known);
+        if let Some(place) = places(&filled).find(|it| !LATER.contains(&it.name)) {
+            return Err(Problem::Value {
+                message: format!("nothing is known to fill `{{{}}}` in with", place.name),
+                help: "state it in `with`, or `codename` where it is that".to_owned(),
+            });
+        }
+        Ok(filled)
+    };
+    let maybe = |it: &Option<String>| it.as_deref().map(text).transpose();
+    let list = |it: &Option<Vec<String>>| -> Result<Vec<String>, Problem> {
+        it.iter().flatten().map(|it| text(it)).collect()
+    };
+    let needed = |it: &Option<String>, key| text(it.as_deref().ok_or(missing(key))?);
+
+    let tree = if row.tree.url.is_some() || row.tree.kernel.is_some() {
+        Some(TreeLayout {
+            url: maybe(&row.tree.url)?,
+            kernel: needed(&row.tree.kernel, "tree.kernel")?,
+            initrd: needed(&row.tree.initrd, "tree.initrd")?,
+            checksums: list(&row.tree.checksums)?,
+            treeinfo_family: maybe(&row.tree.treeinfo_family)?,
+            treeinfo_version: maybe(&row.tree.treeinfo_version)?,
+        })
+    } else {
+        None
+    };
+    let iso = if row.iso.kernel.is_some() {
+        let (kernel, initrd) = (list(&row.iso.kernel)?, list(&row.iso.initrd)?);
+        if kernel.len() != initrd.len() {
+            return Err(Problem::Value {
+                message: "`iso.kernel` and `iso.initrd` are not of the same length".to_owned(),
+                help: "they are pairs: the first kernel goes with the first initrd".to_owned(),
+            });
+        }
+        Some(IsoLayout { kernel, initrd, volume_id: maybe(&row.iso.volume_id)? })
+    } else {
+        None
+    };
+    let package = if row.package.name.is_some() {
+        Some(PackageLayout {
+            name: needed(&row.package.name, "package.name")?,
+            kernel: needed(&row.package.kernel, "package.kernel")?,
+            initrd: needed(&row.package.initrd, "package.initrd")?,
+        })
+    } else {
+        None
+    };
+    let machine = &row.machine;
+    let arches = row.arches.clone().filter(|it| !it.is_empty()).ok_or(missing("arches"))?;
+    let mut aliases = list(&row.aliases)?;
+    // libosinfo's short form, which older tools took.
+    let short = id.replacen('-', "", 1);
+    if short != id && !aliases.contains(&short) {
+        aliases.push(short);
+    }
+    aliases.retain(|it| *it != id);
+    let boot = &row.boot;
+    let delivery = lists(&boot.delivery, &list)?;
+    if delivery.is_empty() {
+        return Err(missing("boot.delivery"));
+    }
+    Ok(Os {
+        aliases,
+        title: needed(&row.title, "title")?,
+        family: family.clone(),
+        version: version.clone(),
+        codename: row.codename.clone(),
+        installer: row.installer.ok_or(missing("installer"))?,
+        dialect: row.dialect.ok_or(missing("dialect"))?,
+        template: maybe(&row.template)?,
+        end_of_life: row.end_of_life.clone(),
+        arches,
+        tree,
+        iso,
+        package,
+        machine: MachineNeeds {
+            memory_minimum: machine.memory_minimum.ok_or(missing("machine.memory-minimum"))?,
+            memory: machine.memory.ok_or(missing("machine.memory"))?,
+            disk_minimum: machine.disk_minimum.ok_or(missing("machine.disk-minimum"))?,
+            disk_bus: needed(&machine.disk_bus, "machine.disk-bus")?,
+            nic: needed(&machine.nic, "machine.nic")?,
+            machine: needed(&machine.machine, "machine.machine")?,
+            x86_64_level: machine.x86_64_level.map_or(1, |it| it.0),
+            disk_device: needed(&machine.disk_device, "machine.disk-device")?,
+        },
+        boot: BootParameters {
+            always: list(&boot.always)?,
+            delivery,
+            tree: list(&boot.tree)?,
+            iso: list(&boot.iso)?,
+            console: list(&boot.console)?,
+            separator: boot.separator.clone(),
+            target: list(&boot.target)?,
+            remote: lists(&boot.remote, &list)?,
+            volume_label: boot.volume_label.clone(),
+            volume_file: boot.volume_file.clone(),
+            volume_companions: list(&boot.volume_companions)?,
+            command_line_limit: boot.command_line_limit,
+        },
+        glance: row
+            .glance
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), text(value)?)))
+            .collect::<Result<_, Problem>>()?,
+        sources: list(&row.sources)?,
+        id,
+    })
+}
+
+type Lists<K> = BTreeMap<K, Vec<String>>;
+
+fn lists<K: Ord + Clone>(
+    map: &Lists<K>,
+    list: &dyn Fn(&Option<Vec<String>>) -> Result<Vec<String>, Problem>,
+) -> Result<Lists<K>, Problem> {
+    map.iter().map(|(key, it)| Ok((key.clone(), list(&Some(it.clone()))?))).collect()
+}
+
+/// Checks what costs too much to check of each built-in row at each start.
+pub(super) fn check(os: &Os) -> Result<(), Problem> {
+    let tree = os.tree.as_ref();
+    let patterns = [
+        tree.and_then(|it| it.treeinfo_family.as_ref()),
+        tree.and_then(|it| it.treeinfo_version.as_ref()),
+        os.iso.as_ref().and_then(|it| it.volume_id.as_ref()),
+    ];
+    for pattern in patterns.into_iter().flatten() {
+        if let Err(error) = regex::Regex::new(pattern) {
+            return Err(Problem::Value {
+                message: format!("`{pattern}` is no regular expression"),
+                help: error.to_string(),
+            });
+        }
+    }
+    let day = os.end_of_life.as_ref();
+    if let Some(day) = day.filter(|it| it.parse::<jiff::civil::Date>().is_err()) {
+        return Err(Problem::Value {
+            message: format!("`{day}` is no day"),
+            help: "write `end-of-life = \"2028-06-30\"`".to_owned(),
+        });
+    }
+    if os.machine.memory < os.machine.memory_minimum {
+        return Err(Problem::Value {
+            message: "`machine.memory` is less than `machine.memory-minimum`".to_owned(),
+            help: "raise `machine.memory`".to_owned(),
+        });
+    }
+    let is_name = |it: &str| {
+        !it.is_empty() && it.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    if let Some(name) = std::iter::once(&os.id).chain(&os.aliases).find(|it| !is_name(it)) {
+        return Err(Problem::Value {
+            message: format!("`{name}` cannot be the name of a system"),
+            help: "use letters, digits, `.`, `_` and `-`".to_owned(),
+        });
+    }
+    Ok(())
+}

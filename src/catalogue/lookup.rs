@@ -1,0 +1,311 @@
+//! The catalogue: systems by their names.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
+
+use include_dir::{Dir, include_dir};
+use miette::NamedSource;
+use toml::Spanned;
+
+use super::{
+    CatalogueError, Os,
+    file::{File, Problem, Row, check, expand, resolve},
+};
+use crate::spec::OsLookup;
+
+static DATA: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/os");
+
+/// What all families may extend.
+const BASES: &str = "bases.toml";
+
+/// The operating systems there are. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Catalogue(Arc<Inner>);
+
+#[derive(Clone, Debug, Default)]
+struct Inner {
+    systems: Vec<Arc<Os>>,
+    /// Where the system of an id or alias is.
+    by_name: HashMap<String, usize>,
+    /// What a row of any file may extend, resolved.
+    bases: HashMap<String, Row>,
+    /// The rows the systems were made of, resolved.
+    rows: HashMap<String, Row>,
+}
+
+impl Catalogue {
+    /// What comes with imgbuild.
+    pub fn built_in() -> Self {
+        static BUILT_IN: LazyLock<Catalogue> = LazyLock::new(|| {
+            let mut inner = Inner::default();
+            let mut files: Vec<_> = DATA.files().collect();
+            files.sort_by_key(|it| (!it.path().ends_with(BASES), it.path()));
+            for file in files {
+                let name = file.path().to_string_lossy();
+                // Tests read each file; here a mistake in one costs its rows.
+                _ = inner.add(&name, file.contents_utf8().unwrap_or_default(), Origin::BuiltIn);
+            }
+            Catalogue(Arc::new(inner))
+        });
+        BUILT_IN.clone()
+    }
+
+    /// The same with the user's own files, by name. They may extend systems by
+    /// id, and replace those with the same id.
+    pub fn with(&self, files: &BTreeMap<String, String>) -> Result<Self, CatalogueError> {
+        let mut inner = (*self.0).clone();
+        for (name, text) in files {
+            inner.add(name, text, Origin::User)?;
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The system of this id or alias.
+    pub fn get(&self, name: &str) -> Option<Arc<Os>> {
+        let inner = &self.0;
+        let place = inner
+            .by_name
+            .get(name)
+            .or_else(|| inner.by_name.get(&name.trim().to_ascii_lowercase()))?;
+        inner.systems.get(*place).cloned()
+    }
+
+    /// All systems, families in alphabetical order, the newest release first.
+    pub fn systems(&self) -> &[Arc<Os>] {
+        &self.0.systems
+    }
+
+    /// The ids of all systems, in the same order.
+    pub fn ids(&self) -> Vec<String> {
+        self.0.systems.iter().map(|it| it.id.clone()).collect()
+    }
+
+    /// Ids and aliases that look like this name, the likeliest first.
+    pub fn near(&self, name: &str) -> Vec<String> {
+        let name = name.trim().to_ascii_lowercase();
+        let likeness = |it: &str| strsim::jaro_winkler(&name, it);
+        let mut near: Vec<_> = self
+            .0
+            .systems
+            .iter()
+            .map(|os| {
+                let names = std::iter::once(&os.id).chain(&os.aliases);
+                (names.map(|it| likeness(it)).fold(0.0, f64::max), &os.id)
+            })
+            .filter(|(likeness, _)| *likeness > 0.85)
+            .collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        near.into_iter().take(3).map(|(_, id)| id.clone()).collect()
+    }
+}
+
+impl OsLookup for Catalogue {
+    fn get(&self, id: &str) -> Option<Arc<Os>> {
+        Self::get(self, id)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        Self::ids(self)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    BuiltIn,
+    User,
+}
+
+impl Inner {
+    fn add(&mut self, name: &str, text: &str, origin: Origin) -> Result<(), CatalogueError> {
+        let source = || NamedSource::new(name, text.to_owned()).with_language("TOML");
+        let file: File = toml::from_str(text).map_err(|error| CatalogueError::Format {
+            message: error.message().trim().replace('\n', "; "),
+            file: source(),
+            at: error.span().map(Into::into),
+        })?;
+        let find = |name: &str| self.find(&file, name);
+        let mut bases = Vec::new();
+        let mut systems = Vec::new();
+        for (base, row) in &file.base {
+            let whole = resolve(row, &find, 0)
+                .map_err(|it| located(it, &Spanned::new(0..0, row.clone()), source()))?;
+            if name.ends_with(BASES) && origin == Origin::BuiltIn {
+                bases.push((base.clone(), whole));
+            }
+        }
+        for row in &file.os {
+            let os = resolve(row.get_ref(), &find, 0).and_then(|mut whole| {
+                whole.family = whole.family.or_else(|| file.family.clone());
+                let os = expand(&whole)?;
+                if origin == Origin::User {
+                    check(&os)?;
+                }
+                Ok((whole, os))
+            });
+            systems.push((row, os.map_err(|it| located(it, row, source()))?));
+        }
+        let mut seen = HashMap::new();
+        for (row, (_, os)) in &systems {
+            for name in std::iter::once(&os.id).chain(&os.aliases) {
+                if seen.insert(name.clone(), &os.id).is_some() {
+                    let at = heading(&row.span(), text);
+                    return Err(CatalogueError::Twice {
+                        name: name.clone(),
+                        file: source(),
+                        at: at.into(),
+                    });
+                }
+            }
+        }
+        let made: Vec<_> = systems.into_iter().map(|(_, it)| it).collect();
+        self.bases.extend(bases);
+        for (row, os) in made {
+            self.put(row, os);
+        }
+        Ok(())
+    }
+
+    /// What a row may extend, by name: a base of its file, a base of all files, a
+    /// system.
+    fn find(&self, file: &File, name: &str) -> Option<Row> {
+        if let Some(row) = file.base.get(name).or_else(|| self.bases.get(name)) {
+            return Some(row.clone());
+        }
+        let place = *self.by_name.get(name)?;
+        let row = self.rows.get(&self.systems.get(place)?.id)?;
+        // Another system has a name of its own.
+        Some(Row { id: None, aliases: None, ..row.clone() })
+    }
+
+    fn put(&mut self, row: Row, os: Os) {
+        let place = match self.by_name.get(&os.id) {
+            Some(place) if self.systems.get(*place).is_some_and(|it| it.id == os.id) => *place,
+            _ => self.systems.len(),
+        };
+        for name in std::iter::once(&os.id).chain(&os.aliases) {
+            self.by_name.insert(name.clone(), place);
+        }
+        self.rows.insert(os.id.clone(), row);
+        let os = Arc::new(os);
+        match self.systems.get_mut(place) {
+            Some(old) => *old = os,
+            None => self.systems.push(os),
+        }
+    }
+}
+
+fn located(problem: Problem, row: &Spanned<Row>, file: NamedSource<String>) -> CatalogueError {
+    let at = heading(&row.span(), file.inner()).into();
+    let os = {
+        let row = row.get_ref();
+        row.id.clone().or_else(|| row.version.clone()).unwrap_or_else(|| "the system".to_owned())
+    };
+    match problem {
+        Problem::Extends(name) => CatalogueError::Extends {
+            at: name.span().into(),
+            name: name.into_inner(),
+            help: "`imgbuild os list` shows the systems; a base is a `[base.NAME]` of the same \
+                   file, and must not extend itself"
+                .to_owned(),
+            file,
+        },
+        Problem::Missing(key) => CatalogueError::Incomplete { os, key, file, at },
+        Problem::Value { message, help } => CatalogueError::Value { os, message, help, file, at },
+    }
+}
+
+/// The first line of a row.
+fn heading(span: &Range<usize>, text: &str) -> Range<usize> {
+    let rest = text.get(span.start..).unwrap_or_default();
+    span.start..span.start + rest.find('\n').unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str) -> Result<Catalogue, CatalogueError> {
+        Catalogue::built_in().with(&BTreeMap::from([("my.toml".to_owned(), text.to_owned())]))
+    }
+
+    #[test]
+    fn a_user_adds_a_system_like_another_without_touching_rust() {
+        let catalogue = with(
+            "[[os]]\nextends = \"debian-13\"\nid = \"deepwater-1\"\nversion = \"1\"\n\
+             codename = \"trench\"\ntree.url = \"http://mirror.example/deepwater\"\n",
+        )
+        .unwrap();
+        let os = catalogue.get("deepwater-1").unwrap();
+        assert_eq!(os.codename.as_deref(), Some("trench"));
+        assert!(os.tree.as_ref().unwrap().kernel.starts_with("dists/trench/main/"));
+        assert_eq!(catalogue.get("debian-13").unwrap().version, "13");
+        assert_eq!(catalogue.ids().len(), Catalogue::built_in().ids().len() + 1);
+    }
+
+    #[test]
+    fn a_system_with_the_same_id_replaces_the_built_in_one() {
+        let catalogue = with(
+            "[[os]]\nextends = \"debian-13\"\nid = \"debian-13\"\n\
+             tree.url = \"http://mirror.example/debian\"\n",
+        )
+        .unwrap();
+        let url = catalogue.get("debian-13").unwrap().tree.as_ref().unwrap().url.clone();
+        assert_eq!(url.as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(catalogue.ids(), Catalogue::built_in().ids());
+    }
+
+    #[test]
+    fn mistakes_point_at_their_line() {
+        for (text, message, line) in [
+            ("[[os]]\nextends = \"debian-13\"\nversoin = \"1\"\n", "unknown field `versoin`", 3),
+            ("[[os]]\nextends = \"debain-13\"\n", "no base and no system `debain-13`", 2),
+            ("\n[[os]]\nid = \"x\"\nfamily = \"x\"\nversion = \"1\"\n", "`x` has no `arches`", 2),
+            ("[[os]]\nextends = \"debian-13\"\nmachine.memory = \"8\"\n", "has no unit", 3),
+            (
+                "[[os]]\nextends = \"debian-13\"\niso.volume-id = \"(\"\n",
+                "no regular expression",
+                1,
+            ),
+            ("[[os]]\nextends = \"debian-13\"\ntitle = \"{name}\"\n", "fill `{name}` in", 1),
+            ("[base.a]\nextends = \"a\"\n", "no base and no system `a`", 2),
+            ("[[os]]\nextends = \"debian-13\"\narches = [\"vax\"]\n", "unknown variant `vax`", 3),
+            (
+                "[[os]]\nextends = \"debian-13\"\nid = \"a\"\n[[os]]\nextends = \"debian-13\"\nid = \"a\"\n",
+                "`a` is there twice",
+                4,
+            ),
+        ] {
+            let error = with(text).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+            let labels: Vec<_> = miette::Diagnostic::labels(&error).unwrap().collect();
+            let start = labels[0].offset();
+            assert_eq!(text[..start].matches('\n').count() + 1, line, "{error}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_nearly_right_are_found() {
+        let catalogue = Catalogue::built_in();
+        assert_eq!(catalogue.near("debain-13").first().map(String::as_str), Some("debian-13"));
+        assert_eq!(catalogue.near("trixei").first().map(String::as_str), Some("debian-13"));
+        assert!(catalogue.near("plan9").is_empty());
+    }
+
+    #[test]
+    fn every_built_in_file_is_right() {
+        let mut inner = Inner::default();
+        let mut files: Vec<_> = DATA.files().collect();
+        files.sort_by_key(|it| (!it.path().ends_with(BASES), it.path()));
+        for file in files {
+            let name = file.path().to_string_lossy();
+            let added = inner.add(&name, file.contents_utf8().unwrap(), Origin::BuiltIn);
+            added.unwrap_or_else(|it| panic!("{:?}", miette::Report::new(it)));
+        }
+        for os in &inner.systems {
+            check(os).unwrap_or_else(|it| panic!("{}: {it:?}", os.id));
+        }
+    }
+}
