@@ -47,7 +47,8 @@ load_modules() {
 }
 
 read_boot_parameters() {
-    for word in $(cat /proc/cmdline); do
+    read -r cmdline </proc/cmdline
+    for word in $cmdline; do
         case $word in
         answer=*) answer=${word#answer=} ;;
         variant=*) cmdline_variant=${word#variant=} ;;

@@ -1,5 +1,6 @@
 #!/bin/sh
 # What udhcpc calls with a lease: address, routes and resolver of the card.
+# shellcheck disable=SC2154 # udhcpc sets the variables
 
 case $1 in
 bound | renew)
