@@ -34,13 +34,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 start_shim() {
-    local port
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     mkdir -p "$cache"
     # Ctrl-C is for imgbuild first, which may still be talking to the mirror.
     (
         trap '' INT
-        exec python3 "$shim" --port "$port" --cache "$cache" >"$work/shim.log" 2>&1
+        exec python3 "$shim" --port 0 --cache "$cache" >"$work/shim.log" 2>&1
     ) &
     shim_pid=$!
     local until=$((SECONDS + shim_limit_seconds))
@@ -52,6 +50,8 @@ start_shim() {
         fi
         sleep 0.2
     done
+    local port
+    port=$(sed -n 's/^ready on [^,]*:\([0-9]*\),.*/\1/p' "$work/shim.log")
     # imgbuild fetches over loopback; the guest sees this machine as 10.0.2.2.
     # The mirror's index is changed, so its signature cannot hold.
     variables=(-v "mirror=http://10.0.2.2:$port/debian" -v "installer_mirror=http://127.0.0.1:$port/debian"

@@ -73,10 +73,11 @@ missing_of() {
     done
 }
 
-# Runs apt-get without questions, waiting for other package managers.
+# Runs apt-get without questions, waiting for other package managers. What it
+# reports is left out, what it complains of is not.
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
-        -o Dpkg::Use-Pty=0 "$@"
+        -o Dpkg::Use-Pty=0 "$@" >/dev/null
 }
 
 # A folder of sources that has the host's own and, on Debian, the backports of
