@@ -1,0 +1,70 @@
+# Everything that people and CI type. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Where `make` is started by something with a bare PATH.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+QUICK_INSTALLER := $(TARGET)/quick-installer
+CARGO ?= cargo
+
+.PHONY: help
+help: ## List what can be made
+	@grep -hE '^[a-z0-9-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | expand -t 24
+
+.PHONY: setup
+setup: ## Install what is missing on this machine (apt, dnf or zypper)
+	@tests/setup/setup.sh
+
+.PHONY: setup-aarch64
+setup-aarch64: ## The same, with what aarch64 guests need
+	@tests/setup/setup.sh aarch64
+
+.PHONY: build
+build: ## Compile imgbuild
+	$(CARGO) build --release --locked
+
+.PHONY: image
+image: setup build ## Build images/debian-13.qcow2 with Debian's own installer
+	@tests/setup/image.sh
+
+.PHONY: quick-installer
+quick-installer: setup ## The fixture that installs in seconds
+	tests/quick-installer/build $(QUICK_INSTALLER)
+
+.PHONY: test
+test: setup quick-installer ## Everything that is proved on every change
+	@tests/setup/checks.sh scripts
+	if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --profile ci; \
+	else $(CARGO) test --locked --no-fail-fast --lib --bins --tests; fi
+	$(CARGO) test --locked --doc
+
+.PHONY: test-quick-installer
+test-quick-installer: quick-installer ## The fixture under plain QEMU, in all its variants
+	tests/quick-installer/selftest.py $(QUICK_INSTALLER)
+
+.PHONY: test-install
+test-install: setup build ## Real failures of the real Debian installer (hours under emulation)
+	$(CARGO) test --locked --test install_faults -- --include-ignored --test-threads=1 --nocapture
+
+.PHONY: test-openstack
+test-openstack: setup build quick-installer ## Builds on a real one-node OpenStack that is brought up here
+	tests/openstack/run
+
+.PHONY: lint
+lint: ## Formatting, clippy, shell and Python scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@tests/setup/checks.sh lint
+
+.PHONY: bench
+bench: ## Measure what is promised to be fast
+	$(CARGO) bench --locked
+
+.PHONY: clean
+clean: ## Remove what was built here
+	$(CARGO) clean
+	rm -rf images
