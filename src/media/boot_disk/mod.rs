@@ -22,9 +22,9 @@ use self::kernel::Kernel;
 use super::{
     MediaError,
     command::Run,
-    fat::{self, Content, Label, Layout, SECTOR, Tree},
+    fat::{self, Content, Label, Layout, Reserved, SECTOR, Tree},
     loaders::{EfiLoader, EfiLoaderKind, Loaders, Syslinux},
-    output::{Complete, Output},
+    output::{self, Complete, Output},
 };
 use crate::{
     CancellationToken,
@@ -55,8 +55,6 @@ pub struct Assembled {
     pub size: u64,
     /// Bytes that its file takes.
     pub allocated: u64,
-    /// Its SHA-256 digest, in hex.
-    pub sha256: String,
     /// The firmware that it starts under.
     pub firmware: Vec<Firmware>,
 }
@@ -109,19 +107,48 @@ pub async fn assemble(
     };
     let syslinux = job.chosen.bios.clone();
     let firmware = job.chosen.firmware();
-    let (output, cancelled) = (out.to_owned(), cancel.clone());
-    let (output, layout) = blocking(move || job.write(&output, &cancelled)).await?;
-    if let Some(syslinux) = &syslinux {
-        install(syslinux, loaders, &output, guard, cancel).await?;
-    }
+    let path = out.to_owned();
+    let Prepared { skeleton, output, layout, reserved } =
+        blocking(move || job.prepare(&path)).await?;
+    // syslinux syncs what it writes to: it gets a disk without the large files.
+    let either_fails = cancel.child_token();
+    let stopped = either_fails.clone();
+    let filled = either(&either_fails, async {
+        blocking(move || {
+            fat::fill(output.file(), &reserved, |it| output.error(it), &stopped)?;
+            // So that only little is left to sync when syslinux is done.
+            output.file().sync_data().map_err(|it| output.error(it))?;
+            Ok((output, reserved))
+        })
+        .await
+    });
+    let installed = either(&either_fails, async {
+        match &syslinux {
+            Some(it) => install(it, loaders, &skeleton, guard, &either_fails).await,
+            None => Ok(()),
+        }
+    });
+    let (output, reserved) = match tokio::join!(filled, installed) {
+        (Err(MediaError::Cancelled), Err(it)) | (Err(it), _) | (Ok(_), Err(it)) => return Err(it),
+        (Ok(it), Ok(())) => it,
+    };
     let cancel = cancel.clone();
-    let Complete { size, allocated, sha256 } = blocking(move || {
+    let Complete { size, allocated } = blocking(move || {
+        fat::copy_around(skeleton.file(), output.file(), &layout, &reserved)
+            .and_then(|()| fat::copy_boot_sector(output.file(), PARTITION))
+            .map_err(|it| output.error(it))?;
         write_first_sector(&output, &layout, syslinux.as_ref())?;
-        fat::copy_boot_sector(output.file(), PARTITION).map_err(|it| output.error(it))?;
         output.complete(&cancel)
     })
     .await?;
-    Ok(Assembled { size, allocated, sha256, firmware })
+    Ok(Assembled { size, allocated, firmware })
+}
+
+/// The SHA-256 digest of a boot disk, in hex. It takes about as long as
+/// assembling one, so it is for those who need it.
+pub async fn sha256(disk: &Path, cancel: &CancellationToken) -> Result<String, MediaError> {
+    let (disk, cancel) = (disk.to_owned(), cancel.clone());
+    blocking(move || output::sha256(&disk, &cancel)).await
 }
 
 /// The loaders that a disk gets.
@@ -137,6 +164,14 @@ struct Job {
     initrd: Vec<PathBuf>,
     command_line: String,
     chosen: Chosen,
+}
+
+/// A disk without its large files, and the disk that gets them.
+struct Prepared {
+    skeleton: Output,
+    output: Output,
+    layout: Layout,
+    reserved: Vec<Reserved>,
 }
 
 impl Chosen {
@@ -174,11 +209,7 @@ impl Chosen {
 }
 
 impl Job {
-    fn write(
-        &self,
-        out: &Path,
-        cancel: &CancellationToken,
-    ) -> Result<(Output, Layout), MediaError> {
+    fn prepare(&self, out: &Path) -> Result<Prepared, MediaError> {
         let initrd: Vec<_> = self.initrd.iter().map(PathBuf::as_path).collect();
         let Chosen { bios, uefi } = &self.chosen;
         let mut texts = vec![];
@@ -200,14 +231,18 @@ impl Job {
         for (path, text) in &texts {
             tree.add(path, Content::Bytes(text.as_bytes()))?;
         }
+        let program;
         if let Some(EfiLoader { path, file, .. }) = uefi {
-            tree.add(&format!("EFI/BOOT/{file}"), Content::files(&[path])?)?;
+            program = fs_err::read(path).map_err(|it| MediaError::read(path, it))?;
+            tree.add(&format!("EFI/BOOT/{file}"), Content::Bytes(&program))?;
         }
         let layout = tree.layout(PARTITION, if bios.is_some() { SYSLINUX_SIZE } else { 0 });
-        let output = Output::create(out)?;
-        let label = Label::new(LABEL)?;
-        tree.write(output.file(), &layout, label, |it| output.error(it), cancel)?;
-        Ok((output, layout))
+        let (skeleton, output) = (Output::create(out)?, Output::create(out)?);
+        let reserved = tree
+            .write(skeleton.file(), &layout, Label::new(LABEL)?)
+            .and_then(|it| output.file().set_len(layout.disk_size()).map(|()| it))
+            .map_err(|it| output.error(it))?;
+        Ok(Prepared { skeleton, output, layout, reserved })
     }
 }
 
@@ -262,6 +297,18 @@ fn write_first_sector(
     sector[446..462].copy_from_slice(&entry);
     sector[510..].copy_from_slice(&[0x55, 0xAA]);
     output.file().write_all_at(&sector, 0).map_err(|it| output.error(it))
+}
+
+/// Does one of two things; where it fails, the other is to stop.
+async fn either<T>(
+    fails: &CancellationToken,
+    work: impl Future<Output = Result<T, MediaError>>,
+) -> Result<T, MediaError> {
+    let result = work.await;
+    if result.is_err() {
+        fails.cancel();
+    }
+    result
 }
 
 /// Runs what blocks on a thread of its own.

@@ -68,6 +68,11 @@ pub(super) fn folders(window: &mut Window<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Where the first cluster is.
+pub(super) fn first_cluster(window: &mut Window<'_>) -> io::Result<u64> {
+    Ok(Places::read(window)?.data)
+}
+
 /// Completes the boot sector of a volume that starts `lead` bytes into its disk.
 pub(super) fn boot_sector(window: &mut Window<'_>, lead: u64) -> io::Result<()> {
     let is_fat32 = Places::read(window)?.is_fat32;
