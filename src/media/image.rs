@@ -228,7 +228,7 @@ impl QemuImg {
         cancel: &CancellationToken,
     ) -> Result<Check, MediaError> {
         let mut command = self.guard.command(&self.program);
-        command.args(["check", "-q", "-f", "qcow2", "--output=json", "--"]).arg(absolute(image)?);
+        command.args(["check", "-f", "qcow2", "--output=json", "--"]).arg(absolute(image)?);
         let said = self.run().to_its_end(command, None, cancel).await?;
         match said.code {
             // Sound, faulty, leaking.
