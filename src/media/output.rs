@@ -11,7 +11,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::MediaError;
 use crate::CancellationToken;
@@ -39,15 +39,7 @@ pub(super) struct Complete {
 impl Output {
     /// Starts a file that will be called `path`.
     pub(super) fn create(path: &Path) -> Result<Self, MediaError> {
-        let folder = match path.parent() {
-            Some(it) if it != Path::new("") => it,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new()
-            .prefix(".imgbuild-")
-            .suffix(".part")
-            .tempfile_in(folder)
-            .map_err(|source| MediaError::write(path, source))?;
+        let file = part().tempfile_in(folder_of(path)).map_err(|it| MediaError::write(path, it))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -59,6 +51,12 @@ impl Output {
     /// Where it is until it is complete, for programs that write to it.
     pub(super) fn temporary_path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// A folder beside it for what a program leaves behind, which goes away when
+    /// it is dropped.
+    pub(super) fn folder_beside(&self) -> Result<TempDir, MediaError> {
+        part().tempdir_in(folder_of(&self.path)).map_err(|it| self.error(it))
     }
 
     /// A failed write to it.
@@ -80,6 +78,20 @@ impl Output {
     }
 }
 
+/// How unfinished files are called.
+fn part() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".imgbuild-").suffix(".part");
+    builder
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(it) if it != Path::new("") => it,
+        _ => Path::new("."),
+    }
+}
+
 /// The SHA-256 digest of a whole file, in hex.
 pub(super) fn sha256(path: &Path, cancel: &CancellationToken) -> Result<String, MediaError> {
     let mut file = fs_err::File::open(path).map_err(|it| MediaError::read(path, it))?;
@@ -94,7 +106,8 @@ pub(super) fn sha256(path: &Path, cancel: &CancellationToken) -> Result<String, 
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(hasher.finalize().iter().map(|it| format!("{it:02x}")).collect())
+    let hex = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
+    Ok(hasher.finalize().iter().fold(String::new(), hex))
 }
 
 #[cfg(test)]

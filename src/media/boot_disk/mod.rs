@@ -22,7 +22,7 @@ use self::kernel::Kernel;
 use super::{
     MediaError,
     command::Run,
-    fat::{self, Content, Label, Layout, Reserved, SECTOR, Tree},
+    fat::{self, Content, Label, Layout, Reserved, SECTOR, SECTOR_SIZE, Tree},
     loaders::{EfiLoader, EfiLoaderKind, Loaders, Syslinux},
     output::{self, Complete, Output},
 };
@@ -86,7 +86,7 @@ const SYSLINUX_SIZE: u64 = 512 << 10;
 /// 1980-01-01, the first day that FAT can write down.
 const EPOCH: &str = "315532800";
 /// syslinux writes some hundred kilobytes.
-const SYSLINUX_PATIENCE: Duration = Duration::from_secs(120);
+const SYSLINUX_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Makes a boot disk at `out`, with mode 0600: its parameters may hold secrets.
 ///
@@ -129,7 +129,8 @@ pub async fn assemble(
         }
     });
     let (output, reserved) = match tokio::join!(filled, installed) {
-        (Err(MediaError::Cancelled), Err(it)) | (Err(it), _) | (Ok(_), Err(it)) => return Err(it),
+        // The first one that fails stops the other.
+        (Err(MediaError::Cancelled) | Ok(_), Err(it)) | (Err(it), _) => return Err(it),
         (Ok(it), Ok(())) => it,
     };
     let cancel = cancel.clone();
@@ -254,17 +255,16 @@ async fn install(
     guard: &Guard,
     cancel: &CancellationToken,
 ) -> Result<(), MediaError> {
+    // It leaves a file with mtools' settings behind where it is killed.
+    let folder = output.folder_beside()?;
     let mut command = guard.command(&syslinux.installer);
     command
         .args(["--install", "--offset", &PARTITION.to_string()])
         .arg(output.temporary_path())
         .env("SOURCE_DATE_EPOCH", EPOCH)
         .env("TZ", "UTC")
+        .env("TMPDIR", folder.path())
         .env_remove("MTOOLSRC");
-    // It leaves a file with mtools' settings behind where it is killed.
-    if let Some(folder) = output.temporary_path().parent() {
-        command.env("TMPDIR", folder);
-    }
     let run =
         Run { program: "syslinux", remedy: &loaders.bios_remedy, patience: SYSLINUX_PATIENCE };
     run.successfully(command, None, cancel).await?;
@@ -277,7 +277,7 @@ fn write_first_sector(
     layout: &Layout,
     syslinux: Option<&Syslinux>,
 ) -> Result<(), MediaError> {
-    let mut sector = [0; SECTOR as usize];
+    let mut sector = [0; SECTOR_SIZE];
     if let Some(Syslinux { boot_code, .. }) = syslinux {
         let code = fs_err::read(boot_code).map_err(|it| MediaError::read(boot_code, it))?;
         let code = &code[..code.len().min(BOOT_CODE_SIZE)];

@@ -27,7 +27,9 @@ use super::{MediaError, output::CHUNK};
 use crate::CancellationToken;
 
 /// Bytes in a sector.
-pub(super) const SECTOR: u64 = 512;
+pub(super) const SECTOR_SIZE: usize = 512;
+/// The same, where places are computed.
+pub(super) const SECTOR: u64 = SECTOR_SIZE as u64;
 
 /// The longest file that a directory entry can describe.
 const LONGEST_FILE: u64 = u32::MAX as u64;
