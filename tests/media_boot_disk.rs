@@ -1,5 +1,6 @@
 //! The boot disk: sound, the same each time, and it starts what is on it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "what was measured is shown")]
 
 use std::{
     io::{Read as _, Seek as _, SeekFrom, Write as _},
@@ -14,7 +15,7 @@ use imgbuild::{
     guard::Guard,
     media::{
         MediaError,
-        boot_disk::{Assembled, BootDisk, assemble},
+        boot_disk::{Assembled, BootDisk, assemble, sha256},
         initrd::{self, InitrdFile, Packing},
         loaders::{EfiLoader, EfiLoaderKind, Loaders},
     },
@@ -157,8 +158,9 @@ async fn beyond_two_gibibytes_it_is_fat32_and_sparse() {
 #[ignore = "a part of the test below"]
 async fn digest() {
     let (folder, kernel, initrds) = inputs(700_000, &[800_000]);
-    let it = boot_disk(&kernel, &initrds, &folder.path().join("disk")).await;
-    println!("\ndigest {}", it.sha256);
+    let out = folder.path().join("disk");
+    boot_disk(&kernel, &initrds, &out).await;
+    eprintln!("\ndigest {}", sha256(&out, &CancellationToken::new()).await.unwrap());
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn the_same_inputs_give_the_same_bytes_at_any_time_and_place() {
             .env("TZ", zone)
             .output()
             .unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
         said.lines().find(|it| it.starts_with("digest ")).unwrap().to_owned()
     };
     // FAT counts in steps of two seconds.
@@ -186,7 +188,9 @@ async fn nothing_is_left_where_it_does_not_succeed() {
     let (folder, kernel, initrds) = inputs(1000, &[30_000_000]);
     let out = folder.path().join("out/disk");
     fs_err::create_dir(out.parent().unwrap()).unwrap();
-    let n_left = || out.parent().unwrap().read_dir().unwrap().count();
+    let left = || -> Vec<_> {
+        out.parent().unwrap().read_dir().unwrap().map(|it| it.unwrap().file_name()).collect()
+    };
     let all = loaders(Arch::X86_64);
     let bios = Firmware::Bios;
 
@@ -194,11 +198,11 @@ async fn nothing_is_left_where_it_does_not_succeed() {
     cancel.cancel();
     let it = assembled(&kernel, &initrds, "", &all, bios, &out, &cancel).await;
     assert!(matches!(it, Err(MediaError::Cancelled)), "{it:?}");
-    assert_eq!(n_left(), 0);
+    assert!(left().is_empty(), "{:?}", left());
 
     let cancel = CancellationToken::new();
     let cancel_on_the_way = async {
-        while n_left() == 0 {
+        while left().is_empty() {
             tokio::task::yield_now().await;
         }
         cancel.cancel();
@@ -206,7 +210,7 @@ async fn nothing_is_left_where_it_does_not_succeed() {
     let run = assembled(&kernel, &initrds, "", &all, bios, &out, &cancel);
     let (it, ()) = tokio::join!(run, cancel_on_the_way);
     assert!(matches!(it, Err(MediaError::Cancelled)), "{it:?}");
-    assert_eq!(n_left(), 0);
+    assert!(left().is_empty(), "{:?}", left());
 
     let cancel = CancellationToken::new();
     let mut broken = all.clone();
@@ -219,7 +223,7 @@ async fn nothing_is_left_where_it_does_not_succeed() {
     let missing = folder.path().join("missing");
     let it = assembled(&missing, &initrds, "", &all, bios, &out, &cancel).await;
     assert!(matches!(it, Err(MediaError::Read { .. })), "{it:?}");
-    assert_eq!(n_left(), 0);
+    assert!(left().is_empty(), "{:?}", left());
 }
 
 #[tokio::test]

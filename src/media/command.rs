@@ -74,7 +74,7 @@ impl Run<'_> {
         let mut child = command.spawn().map_err(failed)?;
         let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
         let (mut heard, mut complaints) = (vec![], vec![]);
-        let (mut from_stdout, mut from_stderr) = ([0; 4096], [0; 4096]);
+        let (mut from_stdout, mut from_stderr) = (vec![0; KEPT], vec![0; KEPT]);
         let mut deadline = Instant::now() + self.patience;
         let status = loop {
             tokio::select! {

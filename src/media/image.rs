@@ -79,7 +79,9 @@ pub struct Conversion<'a> {
 
 /// A wait for this long without a word is a hang. `qemu-img` speaks at every
 /// hundredth, which may be gigabytes on a slow disk.
-const PATIENCE: Duration = Duration::from_secs(30 * 60);
+const PATIENCE: Duration = Duration::from_mins(30);
+
+const RUN: Run<'static> = Run { program: "qemu-img", remedy: REMEDY, patience: PATIENCE };
 
 /// What to install where it is missing.
 const REMEDY: &str = "Debian, Ubuntu: apt install qemu-utils\n\
@@ -168,8 +170,8 @@ impl QemuImg {
     ) -> Result<(), MediaError> {
         let mut command = self.guard.command(&self.program);
         command.args(["rebase", "-q", "-u", "-f", "qcow2", "-b", "", "--"]).arg(absolute(overlay)?);
-        let said = self.run().to_its_end(command, None, cancel).await?;
-        self.judge(&said, overlay)
+        let said = RUN.to_its_end(command, None, cancel).await?;
+        judge(&said, overlay)
     }
 
     /// Converts an image, and tells `teller` how far that is. Zeros take no
@@ -217,8 +219,8 @@ impl QemuImg {
     pub async fn info(&self, image: &Path, cancel: &CancellationToken) -> Result<Info, MediaError> {
         let mut command = self.guard.command(&self.program);
         command.args(["info", "--force-share", "--output=json", "--"]).arg(absolute(image)?);
-        let stdout = self.run().successfully(command, None, cancel).await?;
-        self.parse(&stdout)
+        let stdout = RUN.successfully(command, None, cancel).await?;
+        parse(&stdout)
     }
 
     /// Looks for faults in a qcow2 image that is not in use.
@@ -228,12 +230,12 @@ impl QemuImg {
         cancel: &CancellationToken,
     ) -> Result<Check, MediaError> {
         let mut command = self.guard.command(&self.program);
-        command.args(["check", "-q", "-f", "qcow2", "--output=json", "--"]).arg(absolute(image)?);
-        let said = self.run().to_its_end(command, None, cancel).await?;
+        command.args(["check", "-f", "qcow2", "--output=json", "--"]).arg(absolute(image)?);
+        let said = RUN.to_its_end(command, None, cancel).await?;
         match said.code {
             // Sound, faulty, leaking.
-            Some(0 | 2 | 3) => self.parse(&said.stdout),
-            _ => Err(self.run().failed(&said)),
+            Some(0 | 2 | 3) => parse(&said.stdout),
+            _ => Err(RUN.failed(&said)),
         }
     }
 
@@ -258,30 +260,25 @@ impl QemuImg {
         let unfinished = Unfinished(Some(out));
         let mut command = self.guard.command(&self.program);
         command.args(before).arg(absolute_out).args(after);
-        let said = self.run().to_its_end(command, listener, cancel).await?;
-        self.judge(&said, out)?;
+        let said = RUN.to_its_end(command, listener, cancel).await?;
+        judge(&said, out)?;
         unfinished.keep();
         Ok(())
     }
+}
 
-    fn run(&self) -> Run<'_> {
-        Run { program: "qemu-img", remedy: REMEDY, patience: PATIENCE }
+/// Whether a command that writes `out` succeeded.
+fn judge(said: &Said, out: &Path) -> Result<(), MediaError> {
+    match said.code {
+        Some(0) => Ok(()),
+        _ if said.is_about_space() => Err(MediaError::NoSpace { path: out.to_owned() }),
+        _ => Err(RUN.failed(said)),
     }
+}
 
-    fn judge(&self, said: &Said, out: &Path) -> Result<(), MediaError> {
-        match said.code {
-            Some(0) => Ok(()),
-            _ if said.is_about_space() => Err(MediaError::NoSpace { path: out.to_owned() }),
-            _ => Err(self.run().failed(said)),
-        }
-    }
-
-    fn parse<'a, T: Deserialize<'a>>(&self, stdout: &'a [u8]) -> Result<T, MediaError> {
-        serde_json::from_slice(stdout).map_err(|source| MediaError::ProgramOutput {
-            program: self.run().program.to_owned(),
-            source,
-        })
-    }
+fn parse<'a, T: Deserialize<'a>>(stdout: &'a [u8]) -> Result<T, MediaError> {
+    serde_json::from_slice(stdout)
+        .map_err(|source| MediaError::ProgramOutput { program: RUN.program.to_owned(), source })
 }
 
 /// A file that goes away unless it is kept.

@@ -5,13 +5,13 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 use super::MediaError;
 use crate::CancellationToken;
@@ -34,22 +34,12 @@ pub(super) struct Complete {
     pub(super) size: u64,
     /// Bytes it takes on the disk; holes take none.
     pub(super) allocated: u64,
-    /// Its SHA-256 digest, in hex.
-    pub(super) sha256: String,
 }
 
 impl Output {
     /// Starts a file that will be called `path`.
     pub(super) fn create(path: &Path) -> Result<Self, MediaError> {
-        let folder = match path.parent() {
-            Some(it) if it != Path::new("") => it,
-            _ => Path::new("."),
-        };
-        let file = tempfile::Builder::new()
-            .prefix(".imgbuild-")
-            .suffix(".part")
-            .tempfile_in(folder)
-            .map_err(|source| MediaError::write(path, source))?;
+        let file = part().tempfile_in(folder_of(path)).map_err(|it| MediaError::write(path, it))?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -63,43 +53,61 @@ impl Output {
         self.file.path()
     }
 
+    /// A folder beside it for what a program leaves behind, which goes away when
+    /// it is dropped.
+    pub(super) fn folder_beside(&self) -> Result<TempDir, MediaError> {
+        part().tempdir_in(folder_of(&self.path)).map_err(|it| self.error(it))
+    }
+
     /// A failed write to it.
     pub(super) fn error(&self, source: std::io::Error) -> MediaError {
         MediaError::write(&self.path, source)
     }
 
-    /// Syncs it, computes its digest at the same time, and gives it its name.
+    /// Syncs it and gives it its name.
     pub(super) fn complete(self, cancel: &CancellationToken) -> Result<Complete, MediaError> {
         let failed = |source| MediaError::write(&self.path, source);
-        let (synced, digest) = std::thread::scope(|scope| {
-            let sync = scope.spawn(|| self.file.as_file().sync_data());
-            let digest = digest(self.file.as_file(), cancel);
-            (sync.join(), digest)
-        });
-        let sha256 = digest.map_err(failed)?.ok_or(MediaError::Cancelled)?;
-        synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(failed)?;
+        self.file.as_file().sync_data().map_err(failed)?;
+        if cancel.is_cancelled() {
+            return Err(MediaError::Cancelled);
+        }
         let metadata = self.file.as_file().metadata().map_err(failed)?;
         let path = self.path.clone();
         self.file.persist(&self.path).map_err(|it| MediaError::write(path, it.error))?;
-        Ok(Complete { size: metadata.len(), allocated: metadata.blocks() * 512, sha256 })
+        Ok(Complete { size: metadata.len(), allocated: metadata.blocks() * 512 })
     }
 }
 
-/// The SHA-256 digest of a whole file in hex; nothing where it was interrupted.
-fn digest(mut file: &File, cancel: &CancellationToken) -> std::io::Result<Option<String>> {
-    file.seek(SeekFrom::Start(0))?;
+/// How unfinished files are called.
+fn part() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".imgbuild-").suffix(".part");
+    builder
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(it) if it != Path::new("") => it,
+        _ => Path::new("."),
+    }
+}
+
+/// The SHA-256 digest of a whole file, in hex.
+pub(super) fn sha256(path: &Path, cancel: &CancellationToken) -> Result<String, MediaError> {
+    let mut file = fs_err::File::open(path).map_err(|it| MediaError::read(path, it))?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; CHUNK];
     loop {
         if cancel.is_cancelled() {
-            return Ok(None);
+            return Err(MediaError::Cancelled);
         }
-        match file.read(&mut buffer)? {
+        match file.read(&mut buffer).map_err(|it| MediaError::read(path, it))? {
             0 => break,
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(Some(hasher.finalize().iter().map(|it| format!("{it:02x}")).collect()))
+    let hex = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
+    Ok(hasher.finalize().iter().fold(String::new(), hex))
 }
 
 #[cfg(test)]
@@ -119,9 +127,10 @@ mod tests {
 
         let mut kept = Output::create(&path).unwrap();
         kept.file.write_all(b"abc").unwrap();
-        let complete = kept.complete(&CancellationToken::new()).unwrap();
+        let cancel = CancellationToken::new();
+        let complete = kept.complete(&cancel).unwrap();
         assert_eq!(
-            complete.sha256,
+            sha256(&path, &cancel).unwrap(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert_eq!(complete.size, 3);

@@ -9,7 +9,7 @@ use std::{fmt, path::Path};
 use super::{
     MediaError,
     fat::{Content, Label, Tree},
-    output::Output,
+    output::{Output, sha256},
 };
 use crate::CancellationToken;
 
@@ -47,9 +47,9 @@ pub fn write(
     }
     let layout = tree.layout(0, 0);
     let output = Output::create(out)?;
-    tree.write(output.file(), &layout, label, |it| output.error(it), cancel)?;
-    let complete = output.complete(cancel)?;
-    Ok(Volume { size: complete.size, sha256: complete.sha256 })
+    tree.write(output.file(), &layout, label).map_err(|it| output.error(it))?;
+    let size = output.complete(cancel)?.size;
+    Ok(Volume { size, sha256: sha256(out, cancel)? })
 }
 
 impl fmt::Debug for VolumeFile<'_> {

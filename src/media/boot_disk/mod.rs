@@ -22,9 +22,9 @@ use self::kernel::Kernel;
 use super::{
     MediaError,
     command::Run,
-    fat::{self, Content, Label, Layout, SECTOR, Tree},
+    fat::{self, Content, Label, Layout, Reserved, SECTOR, SECTOR_SIZE, Tree},
     loaders::{EfiLoader, EfiLoaderKind, Loaders, Syslinux},
-    output::{Complete, Output},
+    output::{self, Complete, Output},
 };
 use crate::{
     CancellationToken,
@@ -55,8 +55,6 @@ pub struct Assembled {
     pub size: u64,
     /// Bytes that its file takes.
     pub allocated: u64,
-    /// Its SHA-256 digest, in hex.
-    pub sha256: String,
     /// The firmware that it starts under.
     pub firmware: Vec<Firmware>,
 }
@@ -88,7 +86,7 @@ const SYSLINUX_SIZE: u64 = 512 << 10;
 /// 1980-01-01, the first day that FAT can write down.
 const EPOCH: &str = "315532800";
 /// syslinux writes some hundred kilobytes.
-const SYSLINUX_PATIENCE: Duration = Duration::from_secs(120);
+const SYSLINUX_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Makes a boot disk at `out`, with mode 0600: its parameters may hold secrets.
 ///
@@ -109,19 +107,49 @@ pub async fn assemble(
     };
     let syslinux = job.chosen.bios.clone();
     let firmware = job.chosen.firmware();
-    let (output, cancelled) = (out.to_owned(), cancel.clone());
-    let (output, layout) = blocking(move || job.write(&output, &cancelled)).await?;
-    if let Some(syslinux) = &syslinux {
-        install(syslinux, loaders, &output, guard, cancel).await?;
-    }
+    let path = out.to_owned();
+    let Prepared { skeleton, output, layout, reserved } =
+        blocking(move || job.prepare(&path)).await?;
+    // syslinux syncs what it writes to: it gets a disk without the large files.
+    let either_fails = cancel.child_token();
+    let stopped = either_fails.clone();
+    let filled = either(&either_fails, async {
+        blocking(move || {
+            fat::fill(output.file(), &reserved, |it| output.error(it), &stopped)?;
+            // So that only little is left to sync when syslinux is done.
+            output.file().sync_data().map_err(|it| output.error(it))?;
+            Ok((output, reserved))
+        })
+        .await
+    });
+    let installed = either(&either_fails, async {
+        match &syslinux {
+            Some(it) => install(it, loaders, &skeleton, guard, &either_fails).await,
+            None => Ok(()),
+        }
+    });
+    let (output, reserved) = match tokio::join!(filled, installed) {
+        // The first one that fails stops the other.
+        (Err(MediaError::Cancelled) | Ok(_), Err(it)) | (Err(it), _) => return Err(it),
+        (Ok(it), Ok(())) => it,
+    };
     let cancel = cancel.clone();
-    let Complete { size, allocated, sha256 } = blocking(move || {
+    let Complete { size, allocated } = blocking(move || {
+        fat::copy_around(skeleton.file(), output.file(), &layout, &reserved)
+            .and_then(|()| fat::copy_boot_sector(output.file(), PARTITION))
+            .map_err(|it| output.error(it))?;
         write_first_sector(&output, &layout, syslinux.as_ref())?;
-        fat::copy_boot_sector(output.file(), PARTITION).map_err(|it| output.error(it))?;
         output.complete(&cancel)
     })
     .await?;
-    Ok(Assembled { size, allocated, sha256, firmware })
+    Ok(Assembled { size, allocated, firmware })
+}
+
+/// The SHA-256 digest of a boot disk, in hex. It takes about as long as
+/// assembling one, so it is for those who need it.
+pub async fn sha256(disk: &Path, cancel: &CancellationToken) -> Result<String, MediaError> {
+    let (disk, cancel) = (disk.to_owned(), cancel.clone());
+    blocking(move || output::sha256(&disk, &cancel)).await
 }
 
 /// The loaders that a disk gets.
@@ -137,6 +165,14 @@ struct Job {
     initrd: Vec<PathBuf>,
     command_line: String,
     chosen: Chosen,
+}
+
+/// A disk without its large files, and the disk that gets them.
+struct Prepared {
+    skeleton: Output,
+    output: Output,
+    layout: Layout,
+    reserved: Vec<Reserved>,
 }
 
 impl Chosen {
@@ -174,11 +210,7 @@ impl Chosen {
 }
 
 impl Job {
-    fn write(
-        &self,
-        out: &Path,
-        cancel: &CancellationToken,
-    ) -> Result<(Output, Layout), MediaError> {
+    fn prepare(&self, out: &Path) -> Result<Prepared, MediaError> {
         let initrd: Vec<_> = self.initrd.iter().map(PathBuf::as_path).collect();
         let Chosen { bios, uefi } = &self.chosen;
         let mut texts = vec![];
@@ -200,14 +232,18 @@ impl Job {
         for (path, text) in &texts {
             tree.add(path, Content::Bytes(text.as_bytes()))?;
         }
+        let program;
         if let Some(EfiLoader { path, file, .. }) = uefi {
-            tree.add(&format!("EFI/BOOT/{file}"), Content::files(&[path])?)?;
+            program = fs_err::read(path).map_err(|it| MediaError::read(path, it))?;
+            tree.add(&format!("EFI/BOOT/{file}"), Content::Bytes(&program))?;
         }
         let layout = tree.layout(PARTITION, if bios.is_some() { SYSLINUX_SIZE } else { 0 });
-        let output = Output::create(out)?;
-        let label = Label::new(LABEL)?;
-        tree.write(output.file(), &layout, label, |it| output.error(it), cancel)?;
-        Ok((output, layout))
+        let (skeleton, output) = (Output::create(out)?, Output::create(out)?);
+        let reserved = tree
+            .write(skeleton.file(), &layout, Label::new(LABEL)?)
+            .and_then(|it| output.file().set_len(layout.disk_size()).map(|()| it))
+            .map_err(|it| output.error(it))?;
+        Ok(Prepared { skeleton, output, layout, reserved })
     }
 }
 
@@ -219,17 +255,16 @@ async fn install(
     guard: &Guard,
     cancel: &CancellationToken,
 ) -> Result<(), MediaError> {
+    // It leaves a file with mtools' settings behind where it is killed.
+    let folder = output.folder_beside()?;
     let mut command = guard.command(&syslinux.installer);
     command
         .args(["--install", "--offset", &PARTITION.to_string()])
         .arg(output.temporary_path())
         .env("SOURCE_DATE_EPOCH", EPOCH)
         .env("TZ", "UTC")
+        .env("TMPDIR", folder.path())
         .env_remove("MTOOLSRC");
-    // It leaves a file with mtools' settings behind where it is killed.
-    if let Some(folder) = output.temporary_path().parent() {
-        command.env("TMPDIR", folder);
-    }
     let run =
         Run { program: "syslinux", remedy: &loaders.bios_remedy, patience: SYSLINUX_PATIENCE };
     run.successfully(command, None, cancel).await?;
@@ -242,7 +277,7 @@ fn write_first_sector(
     layout: &Layout,
     syslinux: Option<&Syslinux>,
 ) -> Result<(), MediaError> {
-    let mut sector = [0; SECTOR as usize];
+    let mut sector = [0; SECTOR_SIZE];
     if let Some(Syslinux { boot_code, .. }) = syslinux {
         let code = fs_err::read(boot_code).map_err(|it| MediaError::read(boot_code, it))?;
         let code = &code[..code.len().min(BOOT_CODE_SIZE)];
@@ -262,6 +297,18 @@ fn write_first_sector(
     sector[446..462].copy_from_slice(&entry);
     sector[510..].copy_from_slice(&[0x55, 0xAA]);
     output.file().write_all_at(&sector, 0).map_err(|it| output.error(it))
+}
+
+/// Does one of two things; where it fails, the other is to stop.
+async fn either<T>(
+    fails: &CancellationToken,
+    work: impl Future<Output = Result<T, MediaError>>,
+) -> Result<T, MediaError> {
+    let result = work.await;
+    if result.is_err() {
+        fails.cancel();
+    }
+    result
 }
 
 /// Runs what blocks on a thread of its own.

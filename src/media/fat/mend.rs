@@ -7,7 +7,7 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use super::{SECTOR, window::Window};
+use super::{SECTOR, SECTOR_SIZE, window::Window};
 
 const ENTRY: usize = 32;
 const DELETED: u8 = 0xE5;
@@ -68,6 +68,11 @@ pub(super) fn folders(window: &mut Window<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Where the first cluster is.
+pub(super) fn first_cluster(window: &mut Window<'_>) -> io::Result<u64> {
+    Ok(Places::read(window)?.data)
+}
+
 /// Completes the boot sector of a volume that starts `lead` bytes into its disk.
 pub(super) fn boot_sector(window: &mut Window<'_>, lead: u64) -> io::Result<()> {
     let is_fat32 = Places::read(window)?.is_fat32;
@@ -82,7 +87,7 @@ pub(super) fn boot_sector(window: &mut Window<'_>, lead: u64) -> io::Result<()> 
 /// Copies the boot sector of a FAT32 volume to where its copy belongs, after a
 /// boot loader changed it.
 pub(in super::super) fn copy_boot_sector(disk: &File, lead: u64) -> io::Result<()> {
-    let mut sector = [0; SECTOR as usize];
+    let mut sector = [0; SECTOR_SIZE];
     disk.read_exact_at(&mut sector, lead)?;
     if is_fat32(&sector) {
         disk.write_all_at(&sector, lead + COPY)?;
@@ -97,7 +102,7 @@ fn is_fat32(boot_sector: &[u8]) -> bool {
 
 impl Places {
     fn read(window: &mut Window<'_>) -> io::Result<Self> {
-        let mut sector = [0; SECTOR as usize];
+        let mut sector = [0; SECTOR_SIZE];
         window.read_at(0, &mut sector)?;
         let is_fat32 = is_fat32(&sector);
         let table_sectors = if is_fat32 { u32_at(&sector, 36) } else { u16_at(&sector, 22).into() };

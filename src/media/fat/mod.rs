@@ -12,7 +12,8 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read as _, Write as _},
-    path::Path,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
 };
 
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
@@ -21,15 +22,20 @@ use sha2::{Digest as _, Sha256};
 pub(super) use layout::Layout;
 pub(super) use mend::copy_boot_sector;
 
-use self::window::Window;
+use self::window::{Reservation, Window};
 use super::{MediaError, output::CHUNK};
 use crate::CancellationToken;
 
 /// Bytes in a sector.
-pub(super) const SECTOR: u64 = 512;
+pub(super) const SECTOR_SIZE: usize = 512;
+/// The same, where places are computed.
+pub(super) const SECTOR: u64 = SECTOR_SIZE as u64;
 
 /// The longest file that a directory entry can describe.
 const LONGEST_FILE: u64 = u32::MAX as u64;
+
+/// A hole in a file is at least this long.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A volume label, up to eleven bytes, kept as it is written: Linux tells upper
 /// from lower case (`OEMDRV`, `config-2`).
@@ -50,6 +56,17 @@ pub(super) enum Content<'a> {
     /// These files, one after the other, each but the last padded with zeros to
     /// four bytes; with their lengths.
     Files(Vec<(&'a Path, u64)>),
+}
+
+/// Files of this machine that a place on the disk is reserved for.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    /// Where on the disk, in bytes.
+    start: u64,
+    /// The byte after it.
+    end: u64,
+    /// What comes there, with lengths.
+    parts: Vec<(PathBuf, u64)>,
 }
 
 /// Stops the clock, so that the same files give the same bytes.
@@ -114,24 +131,28 @@ impl<'a> Tree<'a> {
         Layout::of(sizes.collect(), lead, spare)
     }
 
-    /// Writes the volume into `disk`, where `layout` says, and makes the disk
-    /// as long as the layout needs.
+    /// Writes the volume into `disk`, which is empty, where `layout` says, and
+    /// makes the disk as long as the layout needs. Returns what is still to be
+    /// filled in.
     pub(super) fn write(
         &self,
         disk: &File,
         layout: &Layout,
         label: Label,
-        written: impl Fn(io::Error) -> MediaError,
-        cancel: &CancellationToken,
-    ) -> Result<(), MediaError> {
-        disk.set_len(layout.disk_size()).map_err(&written)?;
+    ) -> io::Result<Vec<Reserved>> {
+        disk.set_len(layout.disk_size())?;
         let mut window = Window::new(disk, layout);
-        format(&mut window, layout, label).map_err(&written)?;
-        self.write_folders(&mut window).map_err(&written)?;
-        mend::folders(&mut window).map_err(&written)?;
-        self.write_files(&mut window, &written, cancel)?;
-        mend::boot_sector(&mut window, layout.lead()).map_err(&written)?;
-        window.finish().map_err(&written)
+        format(&mut window, layout, label)?;
+        self.write_folders(&mut window)?;
+        mend::folders(&mut window)?;
+        let mut reserved = self.write_files(&mut window)?;
+        mend::boot_sector(&mut window, layout.lead())?;
+        window.finish()?;
+        for it in &mut reserved {
+            it.start += layout.lead();
+            it.end += layout.lead();
+        }
+        Ok(reserved)
     }
 
     fn write_folders(&self, window: &mut Window<'_>) -> io::Result<()> {
@@ -142,32 +163,39 @@ impl<'a> Tree<'a> {
         volume.unmount()
     }
 
-    fn write_files(
-        &self,
-        window: &mut Window<'_>,
-        written: &impl Fn(io::Error) -> MediaError,
-        cancel: &CancellationToken,
-    ) -> Result<(), MediaError> {
-        let volume = mount(window).map_err(written)?;
+    fn write_files(&self, window: &mut Window<'_>) -> io::Result<Vec<Reserved>> {
+        let mut all_reserved = vec![];
+        let reservation = window.reservation();
+        let first_cluster = mend::first_cluster(window)?;
+        let volume = mount(window)?;
         for (path, content) in &self.files {
-            let mut file = volume.root_dir().create_file(path).map_err(written)?;
+            let mut file = volume.root_dir().create_file(path)?;
             match content {
-                Content::Bytes(bytes) => file.write_all(bytes).map_err(written)?,
+                Content::Bytes(bytes) => file.write_all(bytes)?,
                 Content::Files(parts) => {
-                    let last = parts.len().saturating_sub(1);
-                    for (i, (part, size)) in parts.iter().enumerate() {
-                        copy(part, *size, &mut file, written, cancel)?;
-                        if i < last {
-                            file.write_all(padding(*size)).map_err(written)?;
+                    reservation.set(Reservation::From(first_cluster));
+                    let mut left = content.size();
+                    while left > 0 {
+                        let n = usize::try_from(left).map_or(ZEROS.len(), |it| it.min(ZEROS.len()));
+                        file.write_all(&ZEROS[..n])?;
+                        left -= n as u64;
+                    }
+                    let parts = parts.iter().map(|(path, size)| (path.to_path_buf(), *size));
+                    match reservation.take() {
+                        Reservation::Range { start, end } if end - start == content.size() => {
+                            all_reserved.push(Reserved { start, end, parts: parts.collect() });
                         }
+                        Reservation::From(_) => {}
+                        _ => return Err(io::Error::other("the clusters of a file are scattered")),
                     }
                 }
             }
-            file.flush().map_err(written)?;
+            file.flush()?;
         }
         // Counts free clusters, which FAT32 keeps in its FSInfo sector.
-        volume.stats().map_err(written)?;
-        volume.unmount().map_err(written)
+        volume.stats()?;
+        volume.unmount()?;
+        Ok(all_reserved)
     }
 
     /// Every folder, parents before children.
@@ -266,11 +294,54 @@ fn mount<'w, 'f>(window: &'w mut Window<'f>) -> io::Result<FileSystem<&'w mut Wi
     FileSystem::new(window, FsOptions::new().time_provider(&Midnight))
 }
 
-/// Copies exactly `size` bytes of the file at `path`.
+/// Writes files to the places that are reserved for them on `disk`, which is
+/// empty there.
+pub(super) fn fill(
+    disk: &File,
+    all_reserved: &[Reserved],
+    written: impl Fn(io::Error) -> MediaError,
+    cancel: &CancellationToken,
+) -> Result<(), MediaError> {
+    for Reserved { start, parts, .. } in all_reserved {
+        let mut at = *start;
+        for (path, size) in parts {
+            copy(path, *size, disk, at, &written, cancel)?;
+            at += size + padding(*size).len() as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Copies everything that is not reserved from one disk to the other, which is
+/// empty there.
+pub(super) fn copy_around(
+    from: &File,
+    to: &File,
+    layout: &Layout,
+    all_reserved: &[Reserved],
+) -> io::Result<()> {
+    let mut edges = vec![0, layout.disk_size()];
+    edges.extend(all_reserved.iter().flat_map(|it| [it.start, it.end]));
+    edges.sort_unstable();
+    let mut buffer = vec![0; CHUNK];
+    for gap in edges.chunks_exact(2) {
+        let mut at = gap[0];
+        while at < gap[1] {
+            let n = buffer.len().min(usize::try_from(gap[1] - at).unwrap_or(usize::MAX));
+            from.read_exact_at(&mut buffer[..n], at)?;
+            write_sparse(to, &buffer[..n], at)?;
+            at += n as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Copies exactly `size` bytes of the file at `path` to a place on `disk`.
 fn copy(
     path: &Path,
     size: u64,
-    to: &mut impl io::Write,
+    disk: &File,
+    at: u64,
     written: &impl Fn(io::Error) -> MediaError,
     cancel: &CancellationToken,
 ) -> Result<(), MediaError> {
@@ -282,19 +353,31 @@ fn copy(
             return Err(MediaError::Cancelled);
         }
         let n = from.read(&mut buffer).map_err(|it| MediaError::read(path, it))?;
-        copied += n as u64;
-        if copied > size || (n == 0 && copied < size) {
-            return Err(MediaError::Changed {
-                path: path.to_owned(),
-                expected: size,
-                found: copied,
-            });
+        let found = copied + n as u64;
+        if found > size || (n == 0 && found < size) {
+            return Err(MediaError::Changed { path: path.to_owned(), expected: size, found });
         }
         if n == 0 {
             return Ok(());
         }
-        to.write_all(&buffer[..n]).map_err(written)?;
+        write_sparse(disk, &buffer[..n], at + copied).map_err(written)?;
+        copied = found;
     }
+}
+
+/// Writes at most [`CHUNK`] bytes to an empty place, unless they are zeros.
+fn write_sparse(disk: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    // Most chunks differ from zeros in their first block, and are written at once.
+    let is_zero = |it: &[u8]| *it == ZEROS[..it.len()];
+    if !bytes.chunks(ZEROS.len()).any(is_zero) {
+        return disk.write_all_at(bytes, at);
+    }
+    for (i, block) in bytes.chunks(ZEROS.len()).enumerate() {
+        if !is_zero(block) {
+            disk.write_all_at(block, at + (i * ZEROS.len()) as u64)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -346,9 +429,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         fs_err::write(&path, [1; 100]).unwrap();
+        let disk = tempfile::tempfile().unwrap();
         let written = |it| MediaError::write("out", it);
         for size in [99, 101] {
-            let copied = copy(&path, size, &mut io::sink(), &written, &CancellationToken::new());
+            let copied = copy(&path, size, &disk, 0, &written, &CancellationToken::new());
             assert!(matches!(copied, Err(MediaError::Changed { .. })), "{size}");
         }
     }

@@ -1,14 +1,17 @@
 //! The part of a disk file that holds a volume, as `fatfs` wants to see it.
 //!
 //! `fatfs` touches its tables for every cluster, two to four bytes at a time, so
-//! they are kept in memory until the end. File contents arrive in order and are
-//! gathered into large writes. Nothing is written where only zeros belong: the
-//! file stays sparse.
+//! they are kept in memory until the end, and what follows them is gathered into
+//! large writes. Large files are not written through `fatfs` at all: it reserves
+//! clusters for them, which on a fresh volume follow each other, and the window
+//! tells where. Where nothing is written the disk stays sparse.
 
 use std::{
+    cell::Cell,
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt as _,
+    rc::Rc,
 };
 
 use super::{super::output::CHUNK, Layout};
@@ -28,8 +31,26 @@ pub(super) struct Window<'f> {
     /// Bytes that are still to be written, and where in the volume.
     pending: Vec<u8>,
     pending_at: u64,
-    /// Nothing was written at this place or after it.
-    untouched: u64,
+    reservation: Rc<Cell<Reservation>>,
+}
+
+/// Space for a file that is not written yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reservation {
+    /// Everything is written.
+    #[default]
+    None,
+    /// What is written from this place of the volume on is taken as reserved.
+    From(u64),
+    /// This much is reserved.
+    Range {
+        /// Its first byte.
+        start: u64,
+        /// The byte after it.
+        end: u64,
+    },
+    /// The clusters did not follow each other.
+    Broken,
 }
 
 impl<'f> Window<'f> {
@@ -43,8 +64,13 @@ impl<'f> Window<'f> {
             head: vec![0; usize::try_from(layout.head_size()).unwrap_or(usize::MAX)],
             pending: Vec::with_capacity(CHUNK),
             pending_at: 0,
-            untouched: 0,
+            reservation: Rc::default(),
         }
+    }
+
+    /// Where a reservation is asked for and told.
+    pub(super) fn reservation(&self) -> Rc<Cell<Reservation>> {
+        Rc::clone(&self.reservation)
     }
 
     /// Goes back to the first byte.
@@ -76,14 +102,28 @@ impl<'f> Window<'f> {
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
-        let is_hole = self.pending_at >= self.untouched && self.pending.iter().all(|it| *it == 0);
-        if !is_hole {
+        if !self.pending.is_empty() {
             self.disk.write_all_at(&self.pending, self.start + self.pending_at)?;
-            let end = self.pending_at + self.pending.len() as u64;
-            self.untouched = self.untouched.max(end);
         }
         self.pending.clear();
         Ok(())
+    }
+
+    /// Reserves instead of writing, where that was asked for.
+    fn reserve(&self, n: usize) -> Option<usize> {
+        let (start, at) = match self.reservation.get() {
+            Reservation::From(start) if self.position >= start => (self.position, self.position),
+            Reservation::Range { start, end } if self.position >= start => (start, end),
+            _ => return None,
+        };
+        let left = usize::try_from(self.length - self.position).unwrap_or(usize::MAX);
+        let n = n.min(left);
+        self.reservation.set(if at == self.position {
+            Reservation::Range { start, end: at + n as u64 }
+        } else {
+            Reservation::Broken
+        });
+        Some(n)
     }
 
     /// The part of the head that starts at the position and has at most `most` bytes.
@@ -111,7 +151,9 @@ impl Read for Window<'_> {
 
 impl Write for Window<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = if let Some(range) = self.in_head(bytes.len()) {
+        let n = if let Some(n) = self.reserve(bytes.len()) {
+            n
+        } else if let Some(range) = self.in_head(bytes.len()) {
             let n = range.len();
             self.head[range].copy_from_slice(&bytes[..n]);
             n
@@ -167,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_what_is_read_and_stored(
-            writes in prop::collection::vec((0u64..4_000_000, 1usize..200_000, 0u8..3), 1..20),
+            writes in prop::collection::vec((0u64..4_000_000, 1usize..200_000, 1u8..), 1..20),
         ) {
             let disk = tempfile::tempfile().unwrap();
             let layout = Layout::of(vec![], 1 << 20, 0);
