@@ -49,6 +49,10 @@ struct Lines {
     /// Signatures that were found broken over lines, and when.
     found: Vec<(usize, u64)>,
     candidates: Vec<usize>,
+    /// Signatures found in the line that is being written, and its number: a
+    /// redraw says nothing new.
+    in_line: (u64, Vec<usize>),
+    window: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -125,6 +129,7 @@ impl Lines {
             let hits: Vec<_> = candidates
                 .iter()
                 .filter_map(|index| Some((*index, knowledge.signature(*index)?)))
+                .filter(|(index, _)| !(self.in_line.0 == line.number && self.in_line.1.contains(index)))
                 .filter_map(|(index, signature)| {
                     let captures = signature.matches(line.text);
                     if captures.is_none() && signature.wraps() {
@@ -134,6 +139,12 @@ impl Lines {
                     Some((index, signature, captures?))
                 })
                 .collect();
+            if self.in_line.0 != line.number {
+                self.in_line.0 = line.number;
+                self.in_line.1.clear();
+            }
+            // Only what counts has something new to say.
+            self.in_line.1.extend(hits.iter().filter(|it| it.2.is_empty()).map(|it| it.0));
             let is_harmless = hits.iter().any(|(_, it, _)| it.verdict == Verdict::Harmless);
             for (index, signature, captures) in hits {
                 if is_harmless && is_trouble(signature) {
@@ -153,7 +164,12 @@ impl Lines {
 
     /// Tries what may be broken over the last lines.
     fn examine_window(&mut self, knowledge: &Knowledge, number: u64, found: &mut impl FnMut(Hit)) {
-        let window = self.recent.iter().map(|it| it.text.as_slice()).collect::<Vec<_>>().join(&b' ');
+        let mut window = std::mem::take(&mut self.window);
+        window.clear();
+        for recent in &self.recent {
+            window.extend_from_slice(&recent.text);
+            window.push(b' ');
+        }
         let now = self.spoken;
         for (index, until) in std::mem::take(&mut self.open) {
             let Some(signature) = knowledge.signature(index) else { continue };
@@ -167,6 +183,7 @@ impl Lines {
                 None => {}
             }
         }
+        self.window = window;
     }
 
     fn remember(&mut self, text: &[u8]) {
@@ -201,6 +218,9 @@ fn is_trouble(signature: &Signature) -> bool {
 fn shown(text: &[u8]) -> String {
     const LONGEST: usize = 400;
     let text = String::from_utf8_lossy(text.get(..LONGEST).unwrap_or(text));
+    if text.is_ascii() && !text.bytes().any(|it| it.is_ascii_control()) {
+        return text.trim_end().to_owned();
+    }
     text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 

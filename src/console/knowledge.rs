@@ -122,6 +122,9 @@ enum Pattern {
     Line(Vec<u8>),
     /// The text is in the line.
     Text(Vec<u8>),
+    /// A step of debian-installer's text frontend, `Title  ... 3%... 40%`. There
+    /// are so many of them that a regex would be most of the work.
+    Step,
     /// A regex, compiled when it is first needed.
     Regex { source: String, regex: OnceLock<Option<Regex>>, wraps: bool },
 }
@@ -133,6 +136,9 @@ struct Entry {
     id: String,
     pattern: Option<String>,
     text: Option<String>,
+    /// Matches the steps of debian-installer's text frontend, instead of a pattern.
+    #[serde(default)]
+    step: bool,
     /// Text screens break it over several lines.
     #[serde(default)]
     wraps: bool,
@@ -408,6 +414,7 @@ impl Signature {
     fn new(entry: Entry, installer: Option<InstallerKind>, file: &str) -> Result<Self, SignatureError> {
         let id = entry.id;
         let pattern = match (entry.pattern, entry.text) {
+            (None, None) if entry.step => Pattern::Step,
             (Some(pattern), None) => {
                 if entry.wraps && (pattern.starts_with('^') || pattern.ends_with('$')) {
                     return Err(SignatureError::Tied { id });
@@ -527,6 +534,7 @@ impl Signature {
             Pattern::Text(part) => {
                 memchr::memmem::find(text, part).filter(|_| !part.is_empty()).map(|_| BTreeMap::new())
             }
+            Pattern::Step => step(text),
             Pattern::Regex { source, regex, .. } => {
                 let regex = regex.get_or_init(|| compile(source).ok()).as_ref()?;
                 if regex.captures_len() == 1 {
@@ -569,6 +577,7 @@ impl Pattern {
     fn required(&self) -> Vec<Vec<u8>> {
         match self {
             Self::Line(text) | Self::Text(text) => vec![text.clone()],
+            Self::Step => vec![b"... ".to_vec()],
             Self::Regex { source, .. } => literals::required(source).unwrap_or_default(),
         }
     }
@@ -582,6 +591,19 @@ impl debconf::Question {
             debconf::Shape::Wrapped(source) => Pattern::regex(source, true),
         }
     }
+}
+
+/// The title and the hundredths of a step.
+fn step(text: &[u8]) -> Option<BTreeMap<String, String>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (title, _) = text.split_once(" ... ")?;
+    let (_, percent) = text.strip_suffix('%')?.rsplit_once("... ")?;
+    let is_step = title.starts_with(|it: char| it.is_uppercase()) && percent.parse::<u8>().is_ok();
+    is_step.then(|| {
+        [("what", title.trim_end()), ("percent", percent)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    })
 }
 
 fn compile(source: &str) -> Result<Regex, regex::Error> {
@@ -685,3 +707,4 @@ mod tests {
         assert!(errors[0].to_string().contains("two signatures `mine`"), "{errors:?}");
     }
 }
+

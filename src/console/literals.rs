@@ -11,6 +11,13 @@ use regex_syntax::{
 /// Shorter texts are found everywhere and keep no line out.
 const SHORTEST: usize = 3;
 
+/// Words that are in so many lines that they keep hardly any out.
+const COMMON: [&str; 22] = [
+    "... ", "Installing", "Installed", "Loading", "Writing", "Starting", "Configuring", "install", "installed",
+    "package", "packages", "system", "failed", "target", "update", "release", "returned", ".service", "profile",
+    "settings", "unknown", "device",
+];
+
 /// Texts of which at least one is in everything that the pattern matches;
 /// `None` where there are none worth looking for.
 pub(super) fn required(pattern: &str) -> Option<Vec<Vec<u8>>> {
@@ -33,7 +40,11 @@ fn of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 }
 
 fn shortest(texts: &[Vec<u8>]) -> usize {
-    texts.iter().map(Vec::len).min().unwrap_or(0)
+    let worth = |text: &Vec<u8>| {
+        let is_common = COMMON.iter().any(|it| it.as_bytes().trim_ascii() == text.trim_ascii());
+        if is_common { SHORTEST } else { text.len() }
+    };
+    texts.iter().map(worth).min().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -45,7 +56,7 @@ mod tests {
         for (pattern, expected) in [
             ("Kernel panic - not syncing", Some(vec!["Kernel panic - not syncing"])),
             (r"^Done \[(\d+)/(\d+)\]$", Some(vec!["Done ["])),
-            (r"(?:halting|rebooting) system", Some(vec![" system"])),
+            (r"(?:halting|rebooting) system", Some(vec!["halting", "rebooting"])),
             (r"^(?:first|second)$", Some(vec!["first", "second"])),
             (r"(?:optional)? \d+", None),
             ("(?i)anything", None),
