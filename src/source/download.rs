@@ -1,6 +1,6 @@
 //! One file, from wherever it is, into the cache: resumed, checked, told of.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -11,7 +11,7 @@ use reqwest::{
 
 use super::{
     CachedFile, FetchCx, SourceError,
-    cache::{Cache, Entry, Object, Validators},
+    cache::{Cache, Entry, Lock, Object, Validators},
     digest::{Digest, Hashed, Hasher, hash},
     http::{Ask, Failure, Tries, content_range, validators, whole_length},
     location::{Location, shown},
@@ -152,7 +152,7 @@ async fn remote(
         (None, Some(entry)) => cache.object(&entry.sha256).await.map(|it| (entry, it)),
         _ => None,
     };
-    let mut download = Download::begin(cx, cache, want, url, last)?;
+    let mut download = Download::begin(cx, cache, want, url, Arc::new(lock), last)?;
     let mut tries = Tries::new(cx.http.patience);
     loop {
         let before = download.hasher.length();
@@ -202,6 +202,7 @@ struct Download<'a> {
     cache: &'a Cache,
     want: Want<'a>,
     url: &'a Url,
+    lock: Arc<Lock>,
     /// What the cache holds, for a server that says it has not changed.
     last: Option<(Entry, Object)>,
     path: Utf8PathBuf,
@@ -221,6 +222,7 @@ impl<'a> Download<'a> {
         cache: &'a Cache,
         want: Want<'a>,
         url: &'a Url,
+        lock: Arc<Lock>,
         last: Option<(Entry, Object)>,
     ) -> Result<Self, SourceError> {
         let (path, notes) = cache.partial(url.as_str())?;
@@ -239,6 +241,7 @@ impl<'a> Download<'a> {
             cache,
             want,
             url,
+            lock,
             last,
             path,
             notes,
@@ -379,7 +382,14 @@ impl<'a> Download<'a> {
             expected.check(&shown(self.url), &hashed)?;
         }
         let (cache, path) = (self.cache.clone(), self.path.clone());
-        let object = super::blocking(move || cache.adopt(&path, &hashed)).await?;
+        // Blocking work goes on when the build is interrupted: the lock with it.
+        let lock = Arc::clone(&self.lock);
+        let adopt = move || {
+            let object = cache.adopt(&path, &hashed);
+            drop(lock);
+            object
+        };
+        let object = super::blocking(adopt).await?;
         _ = fs::remove_file(&self.notes);
         let entry = Entry {
             url: shown(self.url),

@@ -257,6 +257,7 @@ fn failure_of(url: &Url, error: &reqwest::Error) -> Failure {
         "InvalidMessage",
         "AlertReceived",
         "PeerIncompatible",
+        "tls handshake",
     ]) {
         return SourceError::Tls { url, reason: root_cause(error) }.into();
     }
