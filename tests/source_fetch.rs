@@ -116,7 +116,10 @@ fn bytes(n: usize, seed: u8) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|it| format!("{it:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, it| {
+        write!(text, "{it:02x}").unwrap();
+        text
+    })
 }
 
 fn stated(entries: &[(&str, &[u8])]) -> Checksums {
@@ -617,9 +620,9 @@ async fn a_debian_tree_is_trusted_through_its_signed_release() {
 
     // Text outside the signature counts for nothing.
     server.remove("d/dists/trixie/Release");
-    let signed = String::from_utf8(signer.clearsigned(&release)).unwrap();
+    let text = String::from_utf8(signer.clearsigned(&release)).unwrap();
     let evil = release.replace(&sha256(sums.as_bytes()), &sha256(b"evil"));
-    server.put("d/dists/trixie/InRelease", format!("{signed}\n{evil}"));
+    server.put("d/dists/trixie/InRelease", format!("{text}\n{evil}"));
     let result = home.get(&source).await;
     assert!(matches!(&result, Ok(it) if matches!(it.trust, Trust::Signed { .. })), "{result:?}");
 

@@ -168,7 +168,7 @@ pub async fn fetch(
     cache: &Cache,
     cx: &FetchCx,
 ) -> Result<InstallerFiles, SourceError> {
-    let work = async {
+    let work = Box::pin(async {
         match source {
             Source::Tree { url, kernel, initrd, checksums, keyring } => {
                 let tree = tree::Tree { url, kernel, initrd, checksums, keyring };
@@ -187,7 +187,7 @@ pub async fn fetch(
                 package::fetch(&package, cache, cx).await
             }
         }
-    };
+    });
     let files = cx.or_cancelled(work).await?;
     if files.trust == Trust::None {
         cx.teller.warn(

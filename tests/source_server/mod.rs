@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -13,16 +14,16 @@ use tokio::{
 
 /// A file that is served.
 #[derive(Clone, Default)]
-pub struct Page {
-    pub body: Vec<u8>,
-    pub etag: Option<String>,
+pub(crate) struct Page {
+    pub(crate) body: Vec<u8>,
+    pub(crate) etag: Option<String>,
     /// Whether range requests are answered.
-    pub ranges: bool,
+    pub(crate) ranges: bool,
 }
 
 /// What goes wrong with the next request for a path.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is answered with this status.
     Status(u16),
     /// With 429 and `Retry-After`, in seconds.
@@ -35,12 +36,12 @@ pub enum Fault {
 
 /// A request that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    pub method: String,
-    pub path: String,
-    pub range: Option<String>,
-    pub status: u16,
-    pub sent: usize,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    pub(crate) status: u16,
+    pub(crate) sent: usize,
 }
 
 #[derive(Default)]
@@ -52,13 +53,13 @@ struct State {
 
 /// A server that runs as long as the test's runtime.
 #[derive(Clone)]
-pub struct Server {
+pub(crate) struct Server {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self { state: Arc::default(), address: listener.local_addr().unwrap() };
         let serving = server.clone();
@@ -71,12 +72,12 @@ impl Server {
         server
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.address)
     }
 
-    /// Serves a body with an ETag and ranges.
-    pub fn put(&self, path: &str, body: impl Into<Vec<u8>>) {
+    /// Serves a body with an `ETag` and ranges.
+    pub(crate) fn put(&self, path: &str, body: impl Into<Vec<u8>>) {
         let body = body.into();
         let sum: u64 =
             body.iter().fold(7, |sum, it| sum.wrapping_mul(31).wrapping_add((*it).into()));
@@ -84,21 +85,21 @@ impl Server {
         self.put_page(path, page);
     }
 
-    pub fn put_page(&self, path: &str, page: Page) {
+    pub(crate) fn put_page(&self, path: &str, page: Page) {
         self.state.lock().unwrap().pages.insert(format!("/{path}"), page);
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.state.lock().unwrap().pages.remove(&format!("/{path}"));
     }
 
     /// Lets the next requests for a path go wrong, one after the other.
-    pub fn fail(&self, path: &str, faults: &[Fault]) {
+    pub(crate) fn fail(&self, path: &str, faults: &[Fault]) {
         self.state.lock().unwrap().faults.entry(format!("/{path}")).or_default().extend(faults);
     }
 
     /// The requests since the last look.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
 
@@ -124,7 +125,7 @@ impl Server {
             let mut status = match (page, fault) {
                 (_, Some(Fault::Status(status))) => status,
                 (_, Some(Fault::Busy(secs))) => {
-                    head += &format!("Retry-After: {secs}\r\n");
+                    _ = write!(head, "Retry-After: {secs}\r\n");
                     429
                 }
                 (None, _) => 404,
@@ -133,7 +134,7 @@ impl Server {
             if let (200, Some(page)) = (status, page) {
                 body = &page.body;
                 if let Some(etag) = &page.etag {
-                    head += &format!("ETag: {etag}\r\n");
+                    _ = write!(head, "ETag: {etag}\r\n");
                 }
                 let is_same =
                     |name: &str| headers.get(name).is_none_or(|it| Some(it) == page.etag.as_ref());
@@ -150,7 +151,8 @@ impl Server {
                     if from >= body.len() {
                         (status, body) = (416, &[]);
                     } else {
-                        head += &format!(
+                        _ = write!(
+                            head,
                             "Content-Range: bytes {from}-{}/{}\r\n",
                             until - 1,
                             body.len()
