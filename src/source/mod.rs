@@ -96,6 +96,8 @@ pub enum Trust {
     },
     /// The spec states its digest.
     Stated,
+    /// It lies on this machine, where the spec names it.
+    Local,
 }
 
 impl fmt::Display for Trust {
@@ -105,6 +107,7 @@ impl fmt::Display for Trust {
             Self::Checksum { file } => write!(f, "matches {file}, which is not signed"),
             Self::Signed { by } => write!(f, "signed by {by}"),
             Self::Stated => f.write_str("matches the spec"),
+            Self::Local => f.write_str("on this machine"),
         }
     }
 }
