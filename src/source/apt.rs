@@ -9,10 +9,10 @@ use std::{
 };
 
 use super::{
-    FetchCx, SourceError,
+    CachedFile, FetchCx, SourceError,
     cache::Cache,
     digest::{Algorithm, Digest},
-    download,
+    download::{self, Want},
     location::Location,
     signature::{self, Keyrings, Verdict},
 };
@@ -53,61 +53,38 @@ pub(super) async fn release(
 ) -> Result<Release, SourceError> {
     let folder = mirror.below(&format!("dists/{suite}"))?;
     let inline = folder.below("InRelease")?;
-    let inline_file = match download::get(cx, cache, download::Want::small(&inline)).await {
-        Ok(file) => Some(file),
-        Err(error) if error.is_not_found() => None,
-        Err(error) => return Err(error),
+    let get = async |at: &Location| match download::get(cx, cache, Want::small(at)).await {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     };
-    let (location, verdict) = if let Some(file) = inline_file {
-        if keyrings.is_empty() {
-            let text = download::text(cx, cache, &inline, None).await?;
-            (inline, Ok((text, None, "no keyring was found".to_owned())))
-        } else {
-            let name = inline.to_string();
-            let verdict = signature::check(cx, keyrings, &file.path, None, &name).await?;
-            let text = match &verdict {
-                Verdict::Good { text, .. } => text.clone(),
-                Verdict::Unknown(_) => download::text(cx, cache, &inline, None).await?,
-            };
-            (inline, Ok(judged(verdict, text)))
-        }
+    let (location, file, signature) = if let Some(file) = get(&inline).await? {
+        (inline, file, None)
     } else {
         let plain = folder.below("Release")?;
-        let file = download::get(cx, cache, download::Want::small(&plain)).await?;
-        let text = download::text(cx, cache, &plain, None).await?;
-        let beside = folder.below("Release.gpg")?;
-        let verdict = match download::get(cx, cache, download::Want::small(&beside)).await {
-            Ok(_) if keyrings.is_empty() => Ok((text, None, "no keyring was found".to_owned())),
-            Ok(signature) => {
-                let name = plain.to_string();
-                let verdict =
-                    signature::check(cx, keyrings, &file.path, Some(&signature.path), &name)
-                        .await?;
-                Ok(judged(verdict, text))
-            }
-            Err(error) if error.is_not_found() => {
-                Ok((text, None, "the mirror has no signature for it".to_owned()))
-            }
-            Err(error) => Err(error),
-        };
-        (plain, verdict)
+        let file = download::get(cx, cache, Want::small(&plain)).await?;
+        let signature = get(&folder.below("Release.gpg")?).await?;
+        if signature.is_none() {
+            let because = "the mirror has no signature for it";
+            return Release::unsigned(&plain, &file, keyrings, because);
+        }
+        (plain, file, signature)
     };
-    let (text, signed_by, because) = verdict?;
-    if keyrings.is_stated && signed_by.is_none() {
-        return Err(SourceError::Unsigned { file: location.to_string() });
+    if keyrings.is_empty() {
+        return Release::unsigned(&location, &file, keyrings, "no keyring was found");
     }
-    let mut release = Release::parse(&text, &location.to_string())?;
-    release.unsigned_because = signed_by.is_none().then_some(because);
-    release.signed_by = signed_by;
+    let name = location.to_string();
+    let beside = signature.as_ref().map(|it| it.path.as_path());
+    let release = match signature::check(cx, keyrings, &file.path, beside, &name).await? {
+        Verdict::Good { text, by } => {
+            // Of a text with its signature around it only what is signed counts.
+            let text = if beside.is_some() { download::read(&file)? } else { text };
+            Release { signed_by: Some(by), ..Release::parse(&text, &name)? }
+        }
+        Verdict::Unknown(reason) => Release::unsigned(&location, &file, keyrings, &reason)?,
+    };
     release.check_suite(suite)?;
     Ok(release)
-}
-
-fn judged(verdict: Verdict, text: String) -> (String, Option<String>, String) {
-    match verdict {
-        Verdict::Good { by, .. } => (text, Some(by), String::new()),
-        Verdict::Unknown(reason) => (text, None, reason),
-    }
 }
 
 impl Release {
@@ -115,6 +92,21 @@ impl Release {
     pub(super) fn absent() -> Self {
         let because = "the tree has no Release file".to_owned();
         Self { unsigned_because: Some(because), ..Self::default() }
+    }
+
+    /// One that nothing vouches for, unless the spec demands it.
+    fn unsigned(
+        location: &Location,
+        file: &CachedFile,
+        keyrings: &Keyrings,
+        because: &str,
+    ) -> Result<Self, SourceError> {
+        let name = location.to_string();
+        if keyrings.is_stated {
+            return Err(SourceError::Unsigned { file: name });
+        }
+        let release = Self::parse(&download::read(file)?, &name)?;
+        Ok(Self { unsigned_because: Some(because.to_owned()), ..release })
     }
 
     fn parse(text: &str, name: &str) -> Result<Self, SourceError> {

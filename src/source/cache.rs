@@ -244,7 +244,7 @@ fn sweep(folder: &Utf8Path) {
         let is_old = file
             .metadata()
             .and_then(|it| it.modified())
-            .is_ok_and(|it| it.elapsed().is_ok_and(|age| age > Duration::from_secs(60)));
+            .is_ok_and(|it| it.elapsed().is_ok_and(|age| age > Duration::from_mins(1)));
         if is_ours
             && is_old
             && fs::File::open(file.path()).is_ok_and(|it| it.file().try_lock().is_ok())

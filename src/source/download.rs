@@ -1,6 +1,6 @@
 //! One file, from wherever it is, into the cache: resumed, checked, told of.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -11,7 +11,7 @@ use reqwest::{
 
 use super::{
     CachedFile, FetchCx, SourceError,
-    cache::{Cache, Entry, Object, Validators},
+    cache::{Cache, Entry, Lock, Object, Validators},
     digest::{Digest, Hashed, Hasher, hash},
     http::{Ask, Failure, Tries, content_range, validators, whole_length},
     location::{Location, shown},
@@ -99,6 +99,11 @@ pub(super) async fn text(
     expected: Option<&Expected>,
 ) -> Result<String, SourceError> {
     let file = get(cx, cache, Want::small(location).expecting(expected)).await?;
+    read(&file)
+}
+
+/// The text of a file that was fetched.
+pub(super) fn read(file: &CachedFile) -> Result<String, SourceError> {
     let bytes = fs::read(&file.path).map_err(SourceError::io(&file.path))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -119,12 +124,12 @@ pub(super) async fn local(want: Want<'_>, path: &Utf8Path) -> Result<CachedFile,
             return Err(SourceError::TooLarge { url: path.to_string(), limit });
         }
         let hasher = Hasher::expecting(expected.as_ref().map(|it| &it.digest));
-        let hashed = hash(file, hasher).map_err(failed)?.finish();
+        let result = hash(file, hasher).map_err(failed)?.finish();
         if let Some(expected) = &expected {
-            expected.check(path.as_str(), &hashed)?;
+            expected.check(path.as_str(), &result)?;
         }
         let origin = path.to_string();
-        Ok(CachedFile { path, sha256: hashed.sha256, size: hashed.size, origin })
+        Ok(CachedFile { path, sha256: result.sha256, size: result.size, origin })
     };
     super::blocking(work).await
 }
@@ -152,7 +157,7 @@ async fn remote(
         (None, Some(entry)) => cache.object(&entry.sha256).await.map(|it| (entry, it)),
         _ => None,
     };
-    let mut download = Download::begin(cx, cache, want, url, last)?;
+    let mut download = Download::begin(cx, cache, want, url, Arc::new(lock), last)?;
     let mut tries = Tries::new(cx.http.patience);
     loop {
         let before = download.hasher.length();
@@ -189,8 +194,8 @@ async fn known(cache: &Cache, expected: Option<&Expected>, url: &Url) -> Option<
     let path = object.path.clone();
     let is_it = tokio::task::spawn_blocking(move || {
         let hasher = Hasher::new(digest.algorithm);
-        let hashed = fs::File::open(path).and_then(|it| hash(it, hasher)).ok()?.finish();
-        hashed.differs_from(&digest).is_none().then_some(())
+        let result = fs::File::open(path).and_then(|it| hash(it, hasher)).ok()?.finish();
+        result.differs_from(&digest).is_none().then_some(())
     });
     is_it.await.ok()??;
     Some(object)
@@ -202,6 +207,7 @@ struct Download<'a> {
     cache: &'a Cache,
     want: Want<'a>,
     url: &'a Url,
+    lock: Arc<Lock>,
     /// What the cache holds, for a server that says it has not changed.
     last: Option<(Entry, Object)>,
     path: Utf8PathBuf,
@@ -221,6 +227,7 @@ impl<'a> Download<'a> {
         cache: &'a Cache,
         want: Want<'a>,
         url: &'a Url,
+        lock: Arc<Lock>,
         last: Option<(Entry, Object)>,
     ) -> Result<Self, SourceError> {
         let (path, notes) = cache.partial(url.as_str())?;
@@ -239,6 +246,7 @@ impl<'a> Download<'a> {
             cache,
             want,
             url,
+            lock,
             last,
             path,
             notes,
@@ -374,12 +382,19 @@ impl<'a> Download<'a> {
 
     async fn finish(&mut self, answer: Validators) -> Result<Object, SourceError> {
         let hasher = std::mem::replace(&mut self.hasher, Hasher::expecting(None));
-        let hashed = hasher.finish();
+        let result = hasher.finish();
         if let Some(expected) = self.want.expected {
-            expected.check(&shown(self.url), &hashed)?;
+            expected.check(&shown(self.url), &result)?;
         }
         let (cache, path) = (self.cache.clone(), self.path.clone());
-        let object = super::blocking(move || cache.adopt(&path, &hashed)).await?;
+        // Blocking work goes on when the build is interrupted: the lock with it.
+        let lock = Arc::clone(&self.lock);
+        let adopt = move || {
+            let object = cache.adopt(&path, &result);
+            drop(lock);
+            object
+        };
+        let object = super::blocking(adopt).await?;
         _ = fs::remove_file(&self.notes);
         let entry = Entry {
             url: shown(self.url),

@@ -467,3 +467,19 @@ fn of(expected: Option<u64>) -> String {
 fn versions(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("; there is {}", known.join(", ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_error_of_its_own() {
+        let path = Utf8Path::new("/dev/full");
+        let mut file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
+        let error = file.write_all(b"x").map_err(SourceError::io(path)).unwrap_err();
+        assert!(matches!(&error, SourceError::NoSpace { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "no space is left for `/dev/full`");
+    }
+}

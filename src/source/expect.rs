@@ -168,6 +168,7 @@ pub(super) fn weaker(a: Trust, b: Trust) -> Trust {
         Trust::Checksum { .. } => 1,
         Trust::Signed { .. } => 2,
         Trust::Stated => 3,
+        Trust::Local => 4,
     };
     if strength(&a) <= strength(&b) { a } else { b }
 }

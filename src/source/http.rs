@@ -26,7 +26,7 @@ impl Default for Patience {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(15),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             tries: 5,
             pause: Duration::from_millis(500),
         }
@@ -34,7 +34,7 @@ impl Default for Patience {
 }
 
 /// The longest pause that a server may ask for with `Retry-After`.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// A client for web servers.
 #[derive(Clone, Debug)]
@@ -257,6 +257,7 @@ fn failure_of(url: &Url, error: &reqwest::Error) -> Failure {
         "InvalidMessage",
         "AlertReceived",
         "PeerIncompatible",
+        "tls handshake",
     ]) {
         return SourceError::Tls { url, reason: root_cause(error) }.into();
     }

@@ -68,7 +68,7 @@ pub(super) async fn fetch(
     let info = read_treeinfo(&mut iso, os, arch, &location).await?;
     let (kernel_path, initrd_path) = choose(&mut iso, pairs, info.as_ref()).await?;
     let mut files = Vec::new();
-    let mut trust = of_iso.as_ref().map_or(Trust::Stated, |it| it.trust.clone());
+    let mut trust = of_iso.as_ref().map_or(Trust::Local, |it| it.trust.clone());
     for (role, path) in [("kernel", &kernel_path), ("initrd", &initrd_path)] {
         let in_tree = || {
             let digest = info.as_ref()?.checksums.find(path)?;
@@ -81,7 +81,7 @@ pub(super) async fn fetch(
         files.push(take(&mut iso, &location, role, path, &vouched, cache, cx).await?);
         if of_iso.is_none() {
             let own = location.as_path().is_some() && vouched.trust == Trust::None;
-            trust = weaker(trust, if own { Trust::Stated } else { vouched.trust });
+            trust = weaker(trust, if own { Trust::Local } else { vouched.trust });
         }
     }
     let mut files = files.into_iter();

@@ -38,9 +38,8 @@ pub(super) async fn pair(
         download::get(cx, cache, want(kernel_at, "kernel", kernel.expected.as_ref())),
         download::get(cx, cache, want(initrd_at, "initrd", initrd.expected.as_ref())),
     )?;
-    // A file on this machine is what its owner put there.
     let trust = |it: Vouched, at: &Location| match it.trust {
-        Trust::None if at.as_path().is_some() => Trust::Stated,
+        Trust::None if at.as_path().is_some() => Trust::Local,
         trust => trust,
     };
     Ok(InstallerFiles {

@@ -1,7 +1,7 @@
-//! OpenPGP signatures, judged by `gpgv`.
+//! Signatures of `OpenPGP`, judged by `gpgv`.
 //!
 //! `gpgv` knows the keys of the keyrings it is given and no others, asks no
-//! agent and no network. Its verdict is read from its status lines (GnuPG's
+//! agent and no network. Its verdict is read from its status lines (`GnuPG`'s
 //! doc/DETAILS), not from its exit code: a file that several keys signed is
 //! good where one of them is ours.
 

@@ -72,7 +72,8 @@ pub async fn survey(source: &Source, os: &Os, arch: Arch, cache: &Cache, cx: &Fe
             return survey;
         }
     };
-    let work = cx.or_cancelled(look(source, os, arch, cache, &cx, &mut survey));
+    let work = Box::pin(look(source, os, arch, cache, &cx, &mut survey));
+    let work = cx.or_cancelled(work);
     let ended = tokio::time::timeout(DEADLINE, work).await;
     match ended {
         Ok(Ok(())) => {}

@@ -2,7 +2,7 @@
 
 use crate::source::SourceError;
 
-use super::{Iso, SECTOR};
+use super::{Iso, SECTOR, SECTOR_LENGTH};
 
 /// A file or folder, as its record in a folder has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ impl Iso {
             .budget
             .checked_sub(1)
             .ok_or_else(|| self.damaged("its folders lead in circles".to_owned()))?;
-        let mut bytes = vec![0; SECTOR as usize];
+        let mut bytes = vec![0; SECTOR_LENGTH];
         self.image.read_at(at, &mut bytes).await?;
         Ok(Some(bytes))
     }

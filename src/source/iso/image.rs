@@ -35,7 +35,7 @@ pub(super) enum Image {
         path: Utf8PathBuf,
         size: u64,
     },
-    Remote(Remote),
+    Remote(Box<Remote>),
     #[cfg(test)]
     Memory(Vec<u8>),
 }
@@ -80,7 +80,7 @@ impl Image {
         let mut tries = Tries::new(http.patience);
         loop {
             match remote.open().await {
-                Ok(is_ranged) => return Ok(is_ranged.then_some(Self::Remote(remote))),
+                Ok(is_ranged) => return Ok(is_ranged.then_some(Self::Remote(Box::new(remote)))),
                 Err(failure) => tries.again(failure).await?,
             }
         }
@@ -96,18 +96,12 @@ impl Image {
     }
 
     pub(super) fn fetched(&self) -> u64 {
-        match self {
-            Self::Remote(it) => it.fetched,
-            _ => 0,
-        }
+        if let Self::Remote(it) = self { it.fetched } else { 0 }
     }
 
     /// What the server said to recognise this version of the image by.
-    pub(super) const fn version(&self) -> Option<&Validators> {
-        match self {
-            Self::Remote(it) => Some(&it.version),
-            _ => None,
-        }
+    pub(super) fn version(&self) -> Option<&Validators> {
+        if let Self::Remote(it) = self { Some(&it.version) } else { None }
     }
 
     /// Fills the buffer; the caller has compared with `size`.

@@ -39,6 +39,8 @@ pub(super) enum Opened {
 
 /// The unit that an image is made of.
 const SECTOR: u64 = 2048;
+/// The same, as a length.
+const SECTOR_LENGTH: usize = 2048;
 /// Volume descriptors begin here.
 const FIRST_DESCRIPTOR: u64 = 16;
 /// Real images have four at most.
@@ -78,20 +80,19 @@ impl Iso {
         let mut has_udf = false;
         let mut has_iso = false;
         for n in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MOST_DESCRIPTORS {
-            let mut sector = [0; SECTOR as usize];
+            let mut sector = vec![0; SECTOR_LENGTH];
             if (n + 1) * SECTOR > image.size() {
                 break;
             }
             image.read_at(n * SECTOR, &mut sector).await?;
+            has_iso |= &sector[1..6] == b"CD001";
             match (&sector[1..6], sector[0]) {
                 (b"CD001", 1) if primary.is_none() => primary = Some(sector),
                 (b"CD001", 2) if joliet.is_none() && is_joliet(&sector) => joliet = Some(sector),
-                (b"CD001", _) => {}
                 (b"NSR02" | b"NSR03", _) => has_udf = true,
-                (b"BEA01" | b"TEA01" | b"BOOT2", _) => {}
+                (b"CD001" | b"BEA01" | b"TEA01" | b"BOOT2", _) => {}
                 _ => break,
             }
-            has_iso |= &sector[1..6] == b"CD001";
         }
         let Some(primary) = primary else {
             return Err(match (has_udf, has_iso) {
@@ -266,7 +267,7 @@ impl Iso {
     }
 
     /// What the server said to recognise this version of the image by.
-    pub(super) const fn version(&self) -> Option<&Validators> {
+    pub(super) fn version(&self) -> Option<&Validators> {
         self.image.version()
     }
 
