@@ -224,38 +224,3 @@ impl Os {
         }))
     }
 }
-pub struct Catalogue;
-#[derive(Debug, thiserror::Error, miette::Diagnostic)] #[error("x")] pub struct CatalogueError;
-const STUB: &str = r#"
-id = "debian-13"
-title = "Debian 13 (trixie)"
-family = "debian"
-version = "13"
-codename = "trixie"
-installer = "debian-installer"
-dialect = "preseed"
-arches = ["x86_64"]
-[tree]
-url = "http://ftp.debian.org/debian"
-kernel = "dists/{codename}/main/installer-{debarch}/current/images/netboot/debian-installer/{debarch}/linux"
-initrd = "dists/{codename}/main/installer-{debarch}/current/images/netboot/debian-installer/{debarch}/initrd.gz"
-checksums = ["dists/{codename}/main/installer-{debarch}/current/images/SHA256SUMS"]
-[machine]
-memory-minimum = "512 MiB"
-memory = "1536 MiB"
-disk-minimum = "2 GiB"
-disk-bus = "virtio"
-nic = "virtio-net-pci"
-machine = "q35"
-disk-device = "/dev/vda"
-[boot]
-delivery.metadata = []
-"#;
-impl Catalogue {
-    pub fn built_in() -> Self { Self }
-    pub fn with(self, _: &BTreeMap<String, String>) -> Result<Self, CatalogueError> { Ok(self) }
-    pub fn get(&self, _: &str) -> Option<std::sync::Arc<Os>> { Some(std::sync::Arc::new(toml::from_str(STUB).unwrap())) }
-    pub fn ids(&self) -> Vec<String> { vec!["debian-13".into()] }
-    pub fn near(&self, _: &str) -> Vec<String> { vec![] }
-}
-impl crate::spec::OsLookup for Catalogue { fn get(&self, id: &str) -> Option<std::sync::Arc<Os>> { (id == "debian-13").then(|| Catalogue::get(self, id)).flatten() } fn ids(&self) -> Vec<String> { Catalogue::ids(self) } }

@@ -138,10 +138,6 @@ impl QemuRunner {
             trust = fetched.trust;
         }
         let output = |stage: &str, field: &str| state.outputs.get(stage)?.get(field).cloned();
-        if let Some(sha256) = output("boot-disk", "sha256") {
-            let sha256 = sha256.as_str().unwrap_or_default().to_owned();
-            digests.insert("boot disk".into(), format!("sha256:{sha256}"));
-        }
         let disk = output("convert", "disk-bytes").and_then(|it| it.as_u64()).unwrap_or_default();
         Manifest {
             format: manifest::FORMAT,
