@@ -209,6 +209,7 @@ impl fmt::Display for Span {
         let secs = self.0.as_secs();
         let (hours, minutes, seconds) = (secs / 3600, secs / 60 % 60, secs % 60);
         match (hours, minutes, seconds) {
+            (0, 0, 0) if self.0.is_zero() => write!(f, "0s"),
             (0, 0, 0) => write!(f, "{}ms", self.0.as_millis()),
             (0, 0, s) => write!(f, "{s}s"),
             (0, m, 0) => write!(f, "{m}m"),

@@ -80,6 +80,8 @@ pub enum InstallerKind {
     Agama,
     /// Ubuntu's since 20.04.
     Subiquity,
+    /// One that imgbuild knows nothing special about.
+    Other,
 }
 
 /// A language of answer files.
@@ -96,6 +98,8 @@ pub enum Dialect {
     Agama,
     /// Subiquity's YAML.
     Autoinstall,
+    /// One that imgbuild hands over as it is.
+    Other,
 }
 
 /// Where things are in an install tree. Strings may name `{arch}` (`x86_64`),

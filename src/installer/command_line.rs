@@ -194,6 +194,7 @@ pub fn kernel_command_line(
                 Dialect::Autoyast => "`<bootloader><global><append>`",
                 Dialect::Agama => "`\"bootloader\": {\"extraKernelParams\": \"…\"}`",
                 Dialect::Autoinstall => "a `late-commands` entry that edits `/etc/default/grub`",
+                Dialect::Other => "whatever makes its boot loader pass them on",
             },
         });
     }

@@ -277,6 +277,7 @@ pub fn dialect_text(dialect: Dialect) -> &'static str {
         Dialect::Autoyast => "AutoYaST profile",
         Dialect::Agama => "Agama profile",
         Dialect::Autoinstall => "autoinstall",
+        Dialect::Other => "answer file",
     }
 }
 
