@@ -71,7 +71,7 @@ fi
 
 mkdir -p images
 # In the background, so that a signal is taken at once and passed on.
-"$imgbuild" build specs/debian-13.toml "${variables[@]}" "$@" &
+"$imgbuild" build specs/debian-13.toml --output images/debian-13.qcow2 "${variables[@]}" "$@" >&2 &
 build_pid=$!
 status=0
 wait "$build_pid" || status=$?
