@@ -6,18 +6,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use command_fds::{CommandFdExt as _, FdMapping};
 use miette::Diagnostic;
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::UnixStream,
-    process::Child,
-    sync::mpsc,
-};
+use tokio::{io::AsyncReadExt as _, net::UnixStream, process::Child, sync::mpsc};
 
 use super::{
     arguments::{MachineSpec, arguments, descriptors},
     metadata::Metadata,
     qmp::{Qmp, QmpError, QmpEvent},
-    traffic::Seen,
+    traffic::{Seen, Unanswered},
     wire::Wire,
 };
 use crate::guard::Guard;
@@ -32,7 +27,9 @@ const STOP: Duration = Duration::from_secs(10);
 pub enum MachineError {
     /// QEMU could not be started at all.
     #[error("cannot start `{program}`")]
-    #[diagnostic(help("install QEMU (`make setup`, or the package qemu-system-x86), or name the program in `platform.qemu.program`; `imgbuild doctor` says what else is missing"))]
+    #[diagnostic(help(
+        "install QEMU (`make setup`, or the package qemu-system-x86), or name the program in `platform.qemu.program`; `imgbuild doctor` says what else is missing"
+    ))]
     NotStarted {
         /// The program.
         program: String,
@@ -153,8 +150,7 @@ impl Machine {
         drop(command);
         let (wire, seen) = Wire::join(guest, network, metadata);
         let (qmp, events) = Qmp::begin(qmp);
-        let mut machine =
-            Self { child, qmp, events, console, wire, seen, errors, ended: None };
+        let mut machine = Self { child, qmp, events, console, wire, seen, errors, ended: None };
         machine.greet(spec).await?;
         Ok(machine)
     }
@@ -174,8 +170,7 @@ impl Machine {
                         source: std::io::ErrorKind::NotFound.into(),
                     });
                 }
-                let status =
-                    status.map_or_else(|| "no status".to_owned(), |it| it.to_string());
+                let status = status.map_or_else(|| "no status".to_owned(), |it| it.to_string());
                 Err(MachineError::Refused { status, said: self.said() })
             }
             Ok(Err(error)) => Err(MachineError::Silent(error)),
@@ -255,6 +250,11 @@ impl Machine {
             .await
             .map(|_| ())
             .map_err(MachineError::Screenshot)
+    }
+
+    /// What the guest waits for on the network, the oldest first.
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.wire.unanswered()
     }
 
     /// What the machine has done so far.
