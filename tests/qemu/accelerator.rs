@@ -10,7 +10,7 @@ use imgbuild::{
 
 #[tokio::test]
 async fn a_choice_is_made_in_time_and_remembered() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     let kernel = guest_folder().join("linux");
     let guard = guard();

@@ -1,17 +1,23 @@
 //! A real QEMU: what its guest sees, and how it ends.
 
 use crate::guest::{Folder, alone, bare, guard, run, run_all, scripted, web_server};
+use std::time::{Duration, Instant};
+
 use imgbuild::{
     model::{Arch, DiskFormat},
+    platform::Grade,
     platform::qemu::{
+        Host,
         arguments::{Disk, MachineSpec, Uefi},
         firmware,
         machine::{End, Machine, MachineError},
         metadata::Metadata,
         qmp::QmpError,
+        survey,
         traffic::Seen,
     },
 };
+use serde_json::json;
 use tokio::task::LocalSet;
 
 fn metadata() -> Metadata {
@@ -25,7 +31,7 @@ fn metadata() -> Metadata {
 
 #[tokio::test]
 async fn a_guest_finds_its_metadata_and_the_rest_of_the_network() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     let port = web_server();
     let script = format!(
@@ -102,7 +108,7 @@ async fn a_guest_finds_its_metadata_and_the_rest_of_the_network() {
 
 #[tokio::test]
 async fn the_ways_a_guest_can_end_are_told_apart() {
-    let _alone = alone();
+    let _alone = alone().await;
     for (how, expected) in [
         ("reboot -f", End::Rebooted),
         ("poweroff -f", End::PoweredOff),
@@ -132,8 +138,66 @@ async fn the_ways_a_guest_can_end_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_machine_without_room_for_its_disk_does_not_wait_for_ever() {
+    let _alone = alone().await;
+    let folder = Folder::new();
+    let disk = folder.path().join("disk.img");
+    fs_err::write(&disk, vec![0; 1 << 20]).unwrap();
+    let full = json!({
+        "node-name": "full", "driver": "blkdebug",
+        "image": {"driver": "file", "filename": disk},
+        // ENOSPC
+        "inject-error": [{"event": "pwritev", "errno": 28}],
+    });
+    LocalSet::new()
+        .run_until(async {
+            let script = "dd if=/dev/zero of=/dev/vda bs=4k count=1 conv=fsync";
+            let mut spec = scripted(folder.path(), script);
+            let more = ["-blockdev", &full.to_string(), "-device", "virtio-blk-pci,drive=full"];
+            spec.more = more.map(str::to_owned).to_vec();
+            let run = run_all(&spec, metadata(), folder.path()).await;
+            let End::Died { said } = run.end else { panic!("{run:?}") };
+            assert!(said.contains("No space left on device"), "{said}");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_guest_waits_for_is_known() {
+    let _alone = alone().await;
+    let folder = Folder::new();
+    let url = format!("http://10.0.2.2:{}/slow", web_server());
+    LocalSet::new()
+        .run_until(async {
+            let spec = scripted(folder.path(), &format!("wget -q -O - {url}"));
+            let mut machine =
+                Machine::start(&spec, metadata(), folder.path(), &guard()).await.unwrap();
+            let began = Instant::now();
+            while machine.unanswered().iter().all(|it| it.what != url) {
+                assert!(began.elapsed().as_secs() < 120, "{:?}", machine.unanswered());
+                _ = tokio::time::timeout(Duration::from_millis(100), machine.next()).await;
+            }
+            machine.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_survey_finds_what_these_tests_use() {
+    let folder = Folder::new();
+    let host = Host { cache: folder.path().to_owned(), guard: guard() };
+    let checks = survey(&host, Arch::X86_64, &folder.path().join("not/there/yet")).await;
+    for name in ["qemu-system-x86_64", "qemu-img", "UEFI firmware", "accelerator", "disk space"] {
+        let check = checks.iter().find(|it| it.name == name);
+        let check = check.unwrap_or_else(|| panic!("no {name} in {checks:#?}"));
+        assert_ne!(check.grade, Grade::Missing, "{check:?}");
+        assert_eq!(check.remedy.is_some(), check.grade == Grade::Warning, "{check:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_qemu_has_against_a_machine_is_said() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     LocalSet::new()
         .run_until(async {
@@ -154,7 +218,7 @@ async fn what_qemu_has_against_a_machine_is_said() {
 
 #[tokio::test]
 async fn a_qemu_that_is_killed_is_noticed() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     LocalSet::new()
         .run_until(async {
@@ -185,10 +249,10 @@ async fn a_machine_for_the_next_test() {
         .await;
 }
 
-#[test]
-fn a_machine_dies_with_imgbuild() {
+#[tokio::test]
+async fn a_machine_dies_with_imgbuild() {
     use std::io::BufRead as _;
-    let _alone = alone();
+    let _alone = alone().await;
     let mut parent = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "machine::a_machine_for_the_next_test", "--nocapture"])
         .stdout(std::process::Stdio::piped())
@@ -202,7 +266,7 @@ fn a_machine_dies_with_imgbuild() {
     assert!(is_running(machine));
     parent.kill().unwrap();
     parent.wait().unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     while is_running(machine) {
         assert!(began.elapsed().as_secs() < 2, "QEMU is still there");
         std::thread::yield_now();
@@ -222,7 +286,7 @@ fn is_running(id: u32) -> bool {
 
 #[tokio::test]
 async fn every_kind_of_machine_is_one_that_qemu_makes() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     let iso = folder.path().join("a.iso");
     fs_err::write(&iso, vec![0; 1 << 20]).unwrap();

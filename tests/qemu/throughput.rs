@@ -12,7 +12,7 @@ const MEGABYTES: f64 = 100.0;
 #[ignore = "a measurement"]
 #[expect(clippy::print_stdout, reason = "a measurement, for people")]
 async fn a_download_through_the_wire_and_through_plain_user_networking() {
-    let _alone = alone();
+    let _alone = alone().await;
     let folder = Folder::new();
     let port = web_server();
     let script = format!(

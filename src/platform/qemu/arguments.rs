@@ -150,12 +150,11 @@ fn network(spec: &MachineSpec, line: &mut Line) {
     let guest = descriptors::GUEST_WIRE;
     line.pair("-netdev", &format!("stream,id=card,addr.type=fd,addr.str={guest}"));
     line.pair("-device", &format!("{},netdev=card,mac=52:54:00:12:34:56,romfile=", spec.nic));
-    let forwards: String = spec
-        .forwards
-        .iter()
-        .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"))
-        .collect();
-    line.pair("-netdev", &format!("user,id=user{forwards}"));
+    let mut user = vec!["user,id=user".to_owned()];
+    for (host, guest) in &spec.forwards {
+        user.push(format!("hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    line.pair("-netdev", &user.join(","));
     let network = descriptors::NETWORK_WIRE;
     line.pair("-netdev", &format!("stream,id=wire,addr.type=fd,addr.str={network}"));
     line.pair("-netdev", "hubport,id=hub-user,hubid=0,netdev=user");

@@ -73,7 +73,7 @@ impl Flow {
     }
 
     /// A segment that the guest sent.
-    pub(super) fn from_guest(&mut self, segment: &Segment<'_>) {
+    pub(super) fn guest_sent(&mut self, segment: &Segment<'_>) {
         match self.order(0, segment) {
             Order::Next => self.ask(segment.payload),
             Order::AfterGap => self.asking.clear(),
@@ -82,7 +82,7 @@ impl Flow {
     }
 
     /// A segment for the guest.
-    pub(super) fn to_guest(&mut self, segment: &Segment<'_>, found: &mut Vec<Seen>) {
+    pub(super) fn guest_received(&mut self, segment: &Segment<'_>, found: &mut Vec<Seen>) {
         if segment.is_reset && self.connecting("").is_some() {
             found.push(Seen::Refused { server: self.server.clone() });
             return;

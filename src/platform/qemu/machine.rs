@@ -18,7 +18,7 @@ use super::{
 use crate::guard::Guard;
 
 /// How long QEMU may take to come up and answer.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long it may take to end once it was asked to.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -54,7 +54,8 @@ pub enum MachineError {
     Screenshot(#[source] QmpError),
 }
 
-/// How a machine ended.
+/// How a machine ended. One that only halts its processors runs on, as far as
+/// QEMU can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The guest switched it off.
@@ -63,7 +64,7 @@ pub enum End {
     Rebooted,
     /// The guest's kernel panicked and said so.
     Panicked,
-    /// QEMU itself ended.
+    /// QEMU itself ended, or cannot go on.
     Died {
         /// Its exit status, and what it said.
         said: String,
@@ -233,7 +234,8 @@ impl Machine {
     fn said(&self) -> String {
         let text = fs_err::read(&self.errors).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().take(12).map(|it| format!("\n  {it}")).collect()
+        let lines: Vec<_> = text.lines().take(12).collect();
+        if lines.is_empty() { String::new() } else { format!("\n  {}", lines.join("\n  ")) }
     }
 
     /// Sends bytes to the serial console.
@@ -290,8 +292,9 @@ impl Machine {
 }
 
 fn end_of(event: &QmpEvent) -> Option<End> {
+    let text = |name| event.data.get(name).and_then(Value::as_str);
     match event.name.as_str() {
-        "SHUTDOWN" => match event.data.get("reason").and_then(Value::as_str) {
+        "SHUTDOWN" => match text("reason") {
             Some("guest-reset") => Some(End::Rebooted),
             Some("guest-shutdown") => Some(End::PoweredOff),
             Some("guest-panic") => Some(End::Panicked),
@@ -299,6 +302,14 @@ fn end_of(event: &QmpEvent) -> Option<End> {
             None => None,
         },
         "GUEST_PANICKED" => Some(End::Panicked),
+        // QEMU stops the machine where its disk's file cannot grow (`werror`,
+        // qemu(1)); it would wait for room for ever.
+        "BLOCK_IO_ERROR" if text("action") == Some("stop") => Some(End::Died {
+            said: format!(
+                "the file of a disk cannot be written: {}",
+                text("reason").unwrap_or("no reason given")
+            ),
+        }),
         _ => None,
     }
 }

@@ -62,7 +62,7 @@ impl Reply {
         Self { content_type: "application/json", ..Self::ok(value.to_string()) }
     }
 
-    /// An error as Nova words it, which is as WebOb does (webob/exc.py).
+    /// An error as Nova words it, which is as `webob/exc.py` does.
     fn error(status: u16, text: &str) -> Self {
         let explanation = match status {
             404 => "The resource could not be found.",

@@ -18,7 +18,7 @@ const OFTEN: u32 = 3;
 
 /// How a name was looked up in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InVain {
+pub(super) enum InVain {
     /// There is no such name.
     NotFound(String),
     /// No name server knows, or none answers.
@@ -27,7 +27,7 @@ pub enum InVain {
 
 /// Queries that wait for their answers.
 #[derive(Default)]
-pub struct Names {
+pub(super) struct Names {
     pending: VecDeque<Query>,
 }
 
@@ -41,7 +41,7 @@ struct Query {
 
 impl Names {
     /// A query of the guest, from this port of it.
-    pub fn ask(&mut self, port: u16, message: &[u8], now: Instant) -> Option<InVain> {
+    pub(super) fn ask(&mut self, port: u16, message: &[u8], now: Instant) -> Option<InVain> {
         let (id, _, name) = question(message)?;
         if let Some(known) = self.pending.iter_mut().find(|it| it.name == name) {
             (known.id, known.port) = (id, port);
@@ -51,7 +51,7 @@ impl Names {
             }
             known.since = now;
             known.n_sent += 1;
-            return (known.n_sent == OFTEN).then(|| InVain::NoAnswer(name));
+            return (known.n_sent == OFTEN).then_some(InVain::NoAnswer(name));
         }
         if self.pending.len() >= MOST_PENDING {
             self.pending.pop_front();
@@ -61,7 +61,7 @@ impl Names {
     }
 
     /// An answer to the guest, to this port of it.
-    pub fn answer(&mut self, port: u16, message: &[u8]) -> Option<InVain> {
+    pub(super) fn answer(&mut self, port: u16, message: &[u8]) -> Option<InVain> {
         let (id, code, name) = question(message)?;
         let at = self
             .pending
@@ -76,7 +76,7 @@ impl Names {
     }
 
     /// Names that are waited for, and since when.
-    pub fn unanswered(&self) -> impl Iterator<Item = (&str, Instant)> {
+    pub(super) fn unanswered(&self) -> impl Iterator<Item = (&str, Instant)> {
         self.pending.iter().map(|it| (it.name.as_str(), it.since))
     }
 }

@@ -5,6 +5,7 @@
 //! followed (a lost segment, a tunnel) is let go.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     fmt,
     time::{Duration, Instant},
@@ -130,9 +131,9 @@ impl Observer {
     }
 
     /// A frame that the guest sent.
-    pub fn from_guest(&mut self, frame: &[u8]) {
+    pub fn guest_sent(&mut self, frame: &[u8]) {
         match Packet::of(frame) {
-            Some(Packet::Segment(segment)) => self.segment_from_guest(&segment),
+            Some(Packet::Segment(segment)) => self.segment_sent(&segment),
             Some(Packet::Datagram { from_port, to_port: DNS, payload, .. }) => {
                 let in_vain = self.names.ask(from_port, payload, Instant::now());
                 self.tell_name(in_vain);
@@ -142,9 +143,9 @@ impl Observer {
     }
 
     /// A frame for the guest.
-    pub fn to_guest(&mut self, frame: &[u8]) {
+    pub fn guest_received(&mut self, frame: &[u8]) {
         match Packet::of(frame) {
-            Some(Packet::Segment(segment)) => self.segment_to_guest(&segment),
+            Some(Packet::Segment(segment)) => self.segment_received(&segment),
             Some(Packet::Datagram { from_port: DNS, to_port, payload, .. }) => {
                 let in_vain = self.names.answer(to_port, payload);
                 self.tell_name(in_vain);
@@ -160,20 +161,20 @@ impl Observer {
         let mut all: Vec<_> = self
             .flows
             .iter()
-            .filter_map(|(key, flow)| flow.unanswered().or_else(|| flow.connecting(&server(key))))
+            .filter_map(|(key, flow)| flow.unanswered().or_else(|| flow.connecting(&server(*key))))
             .chain(names)
             .map(|(what, since)| Unanswered { what, age: now.duration_since(since) })
             .collect();
-        all.sort_by(|a, b| b.age.cmp(&a.age));
+        all.sort_by_key(|it| Reverse(it.age));
         all
     }
 
-    fn segment_from_guest(&mut self, segment: &Segment<'_>) {
+    fn segment_sent(&mut self, segment: &Segment<'_>) {
         let key = (segment.from_port, segment.to, segment.to_port);
         let is_again = self.flows.get(&key).is_some_and(|it| it.connecting("").is_some());
         if segment.is_first && !is_again {
-            self.forget(&key);
-            self.flows.insert(key, Flow::new(server(&key)));
+            self.forget(key);
+            self.flows.insert(key, Flow::new(server(key)));
             self.order.push_back(key);
             if self.order.len() > MOST_FLOWS
                 && let Some(oldest) = self.order.pop_front()
@@ -182,19 +183,19 @@ impl Observer {
             }
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        flow.from_guest(segment);
+        flow.guest_sent(segment);
         if segment.is_reset {
-            self.forget(&key);
+            self.forget(key);
         }
     }
 
-    fn segment_to_guest(&mut self, segment: &Segment<'_>) {
+    fn segment_received(&mut self, segment: &Segment<'_>) {
         let key = (segment.to_port, segment.from, segment.from_port);
         let Some(flow) = self.flows.get_mut(&key) else { return };
         let mut found = Vec::new();
-        flow.to_guest(segment, &mut found);
+        flow.guest_received(segment, &mut found);
         if segment.is_last || segment.is_reset {
-            self.forget(&key);
+            self.forget(key);
         }
         for seen in found {
             self.tell(seen);
@@ -209,14 +210,14 @@ impl Observer {
         }
     }
 
-    fn forget(&mut self, key: &Key) {
-        if self.flows.remove(key).is_some() {
-            self.order.retain(|it| it != key);
+    fn forget(&mut self, key: Key) {
+        if self.flows.remove(&key).is_some() {
+            self.order.retain(|it| *it != key);
         }
     }
 }
 
-fn server((_, [a, b, c, d], port): &Key) -> String {
+fn server((_, [a, b, c, d], port): Key) -> String {
     format!("{a}.{b}.{c}.{d}:{port}")
 }
 
@@ -284,9 +285,9 @@ mod tests {
     use super::*;
 
     /// A TCP segment in a frame.
-    fn frame(from_guest: bool, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    fn frame(is_sent: bool, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
         let (guest, server) = (([10, 0, 2, 15], 40000u16), ([10, 0, 2, 2], 80u16));
-        let (from, to) = if from_guest { (guest, server) } else { (server, guest) };
+        let (from, to) = if is_sent { (guest, server) } else { (server, guest) };
         let length = u16::try_from(40 + payload.len()).unwrap();
         let mut frame = vec![0; 12];
         frame.extend([0x08, 0x00, 0x45, 0]);
@@ -314,20 +315,20 @@ mod tests {
         let (sender, mut seen) = mpsc::channel(64);
         let mut observer = Observer::new(sender);
         let (mut out, mut back) = (u32::MAX - 10, 5000u32);
-        observer.from_guest(&frame(true, SYN, out, b""));
-        observer.to_guest(&frame(false, 0x12, back, b""));
+        observer.guest_sent(&frame(true, SYN, out, b""));
+        observer.guest_received(&frame(false, 0x12, back, b""));
         (out, back) = (out.wrapping_add(1), back + 1);
         for payload in asked {
-            observer.from_guest(&frame(true, 0x18, out, payload));
+            observer.guest_sent(&frame(true, 0x18, out, payload));
             // Sent twice, as after a lost acknowledgement.
-            observer.from_guest(&frame(true, 0x18, out, payload));
+            observer.guest_sent(&frame(true, 0x18, out, payload));
             out = out.wrapping_add(u32::try_from(payload.len()).unwrap());
         }
         for payload in answered {
-            observer.to_guest(&frame(false, 0x18, back, payload));
+            observer.guest_received(&frame(false, 0x18, back, payload));
             back += u32::try_from(payload.len()).unwrap();
         }
-        observer.to_guest(&frame(false, end, back, b""));
+        observer.guest_received(&frame(false, end, back, b""));
         assert!(observer.flows.is_empty() && observer.order.is_empty());
         std::iter::from_fn(|| seen.try_recv().ok()).collect()
     }
@@ -387,9 +388,9 @@ mod tests {
     fn a_server_that_is_not_there_is_told() {
         let (sender, mut seen) = mpsc::channel(64);
         let mut observer = Observer::new(sender);
-        observer.from_guest(&frame(true, SYN, 1, b""));
+        observer.guest_sent(&frame(true, SYN, 1, b""));
         assert_eq!(observer.unanswered()[0].what, "10.0.2.2:80");
-        observer.to_guest(&frame(false, RST, 0, b""));
+        observer.guest_received(&frame(false, RST, 0, b""));
         assert_eq!(seen.try_recv(), Ok(Seen::Refused { server: "10.0.2.2:80".into() }));
         assert!(observer.unanswered().is_empty());
     }
@@ -398,13 +399,18 @@ mod tests {
     fn a_request_is_unanswered_until_its_answer_begins() {
         let (sender, _seen) = mpsc::channel(64);
         let mut observer = Observer::new(sender);
-        observer.from_guest(&frame(true, SYN, 1, b""));
-        observer.to_guest(&frame(false, 0x12, 1, b""));
+        observer.guest_sent(&frame(true, SYN, 1, b""));
+        observer.guest_received(&frame(false, 0x12, 1, b""));
         assert!(observer.unanswered().is_empty());
         let asked = b"GET /slow HTTP/1.1\r\nHost: m\r\n\r\n";
-        observer.from_guest(&frame(true, 0x18, 2, asked));
+        observer.guest_sent(&frame(true, 0x18, 2, asked));
         assert_eq!(observer.unanswered()[0].what, "http://m/slow");
-        observer.to_guest(&frame(false, 0x18, 2, b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"));
+        observer.guest_received(&frame(
+            false,
+            0x18,
+            2,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+        ));
         assert!(observer.unanswered().is_empty());
     }
 
@@ -419,14 +425,14 @@ mod tests {
             let (sender, _seen) = mpsc::channel(4);
             let mut observer = Observer::new(sender);
             for it in &frames {
-                observer.from_guest(it);
-                observer.to_guest(it);
+                observer.guest_sent(it);
+                observer.guest_received(it);
             }
-            observer.from_guest(&frame(true, 2, 0, b""));
+            observer.guest_sent(&frame(true, 2, 0, b""));
             let mut sequence = 1;
             for it in &payloads {
-                observer.from_guest(&frame(true, 0x18, sequence, it));
-                observer.to_guest(&frame(false, 0x18, sequence, it));
+                observer.guest_sent(&frame(true, 0x18, sequence, it));
+                observer.guest_received(&frame(false, 0x18, sequence, it));
                 sequence += u32::try_from(it.len()).unwrap();
             }
         }

@@ -26,7 +26,7 @@ use super::{
 
 /// Larger than any frame, small enough to bound what waits.
 const CHUNK: usize = 256 << 10;
-/// The largest frame QEMU sends (NET_BUFSIZE in its source).
+/// The largest frame QEMU sends (`NET_BUFSIZE` in its source).
 const LARGEST_FRAME: usize = 4096 + 65536;
 const ETHERNET: usize = 14;
 /// The card of the metadata address, where the guest asks for it directly.
@@ -133,7 +133,7 @@ async fn outward(
                 }
                 Aim::WhoHasMetadata => push(&mut replies, &i_have(frame)),
                 Aim::Elsewhere => {
-                    shared.observer.borrow_mut().from_guest(frame);
+                    shared.observer.borrow_mut().guest_sent(frame);
                     push(&mut passed, frame);
                 }
             }
@@ -165,7 +165,7 @@ async fn inward(
     while frames.read(&mut reader).await {
         while let Some(frame) = frames.next() {
             carried.borrow_mut().received += frame.len() as u64;
-            shared.observer.borrow_mut().to_guest(frame);
+            shared.observer.borrow_mut().guest_received(frame);
             push(&mut passed, frame);
         }
         if !passed.is_empty() {
@@ -200,7 +200,7 @@ async fn serve(writer: Rc<Mutex<OwnedWriteHalf>>, shared: Rc<Shared>) {
             }
             frames.clear();
         }
-        let rest = shared.endpoint.borrow_mut().rest().unwrap_or(Duration::from_secs(3600));
+        let rest = shared.endpoint.borrow_mut().rest().unwrap_or(Duration::from_hours(1));
         tokio::select! {
             () = shared.wake.notified() => {}
             () = tokio::time::sleep(rest) => {}

@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,13 +19,14 @@ use imgbuild::{
     },
     units::Size,
 };
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Guests are slow under emulation; two at once would be slower still.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Waits until no other test of this program has a machine.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) async fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
 }
 
 /// Guards through the imgbuild of this build.
@@ -51,7 +51,8 @@ impl Folder {
 pub(crate) fn bare() -> MachineSpec {
     MachineSpec {
         name: "test".into(),
-        program: "qemu-system-x86_64".into(),
+        program: std::env::var("IMGBUILD_TEST_QEMU")
+            .unwrap_or_else(|_| "qemu-system-x86_64".into()),
         arch: Arch::X86_64,
         machine: "q35".into(),
         accelerator: "tcg".into(),
@@ -119,7 +120,7 @@ pub(crate) async fn run(machine: &mut Machine) -> Run {
             }
         }
     };
-    let end = tokio::time::timeout(Duration::from_secs(240), all).await;
+    let end = tokio::time::timeout(Duration::from_mins(4), all).await;
     let Ok(end) = end else { panic!("the guest does not end:\n{console}\n{seen:#?}") };
     Run { console, seen, end }
 }
@@ -164,7 +165,7 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     }
     match path {
         "/slow" => {
-            std::thread::sleep(Duration::from_secs(600));
+            std::thread::sleep(Duration::from_mins(10));
             Ok(())
         }
         "/short" => write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nshort"),
