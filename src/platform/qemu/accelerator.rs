@@ -16,7 +16,7 @@ use crate::{guard::Guard, model::Arch};
 /// A working KVM needs about a second for this.
 const TRIAL: Duration = Duration::from_secs(20);
 /// What a kernel says when it finds no root file system: `panic()` in
-/// init/do_mounts.c. It has brought up all processors and devices by then.
+/// `init/do_mounts.c`. It has brought up all processors and devices by then.
 const REACHED: &[&str] = &["Kernel panic - not syncing: VFS", "Unable to mount root fs"];
 
 /// The accelerator of a machine.

@@ -119,7 +119,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
         line.pair("-drive", &format!("if=pflash,unit=1,format=raw,file={variables}"));
     }
     for (n, disk) in spec.disks.iter().enumerate() {
-        drive(n, disk, &mut line);
+        drive(spec, n, disk, &mut line);
     }
     if let Some(iso) = &spec.cdrom {
         cdrom(spec, iso, &mut line);
@@ -150,19 +150,18 @@ fn network(spec: &MachineSpec, line: &mut Line) {
     let guest = descriptors::GUEST_WIRE;
     line.pair("-netdev", &format!("stream,id=card,addr.type=fd,addr.str={guest}"));
     line.pair("-device", &format!("{},netdev=card,mac=52:54:00:12:34:56,romfile=", spec.nic));
-    let forwards: String = spec
-        .forwards
-        .iter()
-        .map(|(host, guest)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"))
-        .collect();
-    line.pair("-netdev", &format!("user,id=user{forwards}"));
+    let mut user = vec!["user,id=user".to_owned()];
+    for (host, guest) in &spec.forwards {
+        user.push(format!("hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+    }
+    line.pair("-netdev", &user.join(","));
     let network = descriptors::NETWORK_WIRE;
     line.pair("-netdev", &format!("stream,id=wire,addr.type=fd,addr.str={network}"));
     line.pair("-netdev", "hubport,id=hub-user,hubid=0,netdev=user");
     line.pair("-netdev", "hubport,id=hub-wire,hubid=0,netdev=wire");
 }
 
-fn drive(n: usize, disk: &Disk, line: &mut Line) {
+fn drive(spec: &MachineSpec, n: usize, disk: &Disk, line: &mut Line) {
     let format = match disk.format {
         DiskFormat::Qcow2 => "qcow2",
         DiskFormat::Raw => "raw",
@@ -178,11 +177,21 @@ fn drive(n: usize, disk: &Disk, line: &mut Line) {
         ),
     );
     let boot = if disk.boots { format!(",bootindex={}", n + 1) } else { String::new() };
-    let device = match disk.bus.as_str() {
-        "ide" => format!("ide-hd,drive=disk{n},bus=ide.0,unit={n}{boot}"),
-        "sata" => format!("ide-hd,drive=disk{n},bus=ide.{n}{boot}"),
-        "scsi" => {
-            if n == 0 {
+    // Of this bus, which one it is.
+    let nth = spec.disks.iter().take(n).filter(|it| it.bus == disk.bus).count();
+    let device = match (disk.bus.as_str(), spec.machine.as_str()) {
+        // Two channels with two disks each; the CD-ROM has the second channel.
+        ("ide", "pc") => format!("ide-hd,drive=disk{n},bus=ide.{},unit={}{boot}", nth / 2, nth % 2),
+        ("sata", "pc") => {
+            if nth == 0 {
+                line.pair("-device", "ich9-ahci,id=ahci");
+            }
+            format!("ide-hd,drive=disk{n},bus=ahci.{nth}{boot}")
+        }
+        // The ports of the AHCI controller that q35 has.
+        ("ide" | "sata", _) => format!("ide-hd,drive=disk{n},bus=ide.{nth}{boot}"),
+        ("scsi", _) => {
+            if nth == 0 {
                 line.pair("-device", "virtio-scsi-pci,id=scsi");
             }
             format!("scsi-hd,drive=disk{n},bus=scsi.0{boot}")
@@ -274,6 +283,9 @@ mod tests {
     fn the_disk_boots_before_the_cdrom() {
         let with_cdrom = MachineSpec { cdrom: Some("/a.iso".into()), ..spec() };
         let text = arguments(&with_cdrom).join(" ");
-        assert!(text.contains("drive=disk0,bootindex=1") && text.contains("drive=cdrom,bus=ide.5,bootindex=9"));
+        assert!(
+            text.contains("drive=disk0,bootindex=1")
+                && text.contains("drive=cdrom,bus=ide.5,bootindex=9")
+        );
     }
 }

@@ -11,7 +11,7 @@ use smoltcp::{
     phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
     socket::tcp,
     time::Instant,
-    wire::{HardwareAddress, IpAddress, IpCidr},
+    wire::{HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, TcpPacket},
 };
 
 use super::metadata::{self, Metadata};
@@ -20,9 +20,9 @@ use super::metadata::{self, Metadata};
 /// <https://docs.openstack.org/nova/latest/user/metadata.html>.
 pub const ADDRESS: [u8; 4] = [169, 254, 169, 254];
 const PORT: u16 = 80;
-/// Sockets that wait for a guest or talk to it; further connections are tried
-/// again by the guest's TCP.
-const N_SOCKETS: usize = 8;
+/// Sockets that wait for a guest or talk to it. Where all of them talk, a further
+/// connection is not answered, and the guest's TCP tries again a second later.
+const N_SOCKETS: usize = 16;
 /// As a guest's card has it.
 const MTU: usize = 1500;
 const BUFFER: usize = 16 << 10;
@@ -81,6 +81,10 @@ impl Endpoint {
 
     /// Takes an IP packet of the guest.
     pub fn take(&mut self, packet: Vec<u8>) {
+        // smoltcp would refuse the connection.
+        if begins(&packet) && !self.is_listening() {
+            return;
+        }
         // What the guest loses it sends again.
         if self.packets.incoming.len() < 256 {
             self.packets.incoming.push_back(packet);
@@ -114,9 +118,28 @@ impl Endpoint {
         self.interface.poll_delay(self.now(), &self.sockets).map(Into::into)
     }
 
+    /// Whether a socket is free, beside those that packets wait for.
+    fn is_listening(&self) -> bool {
+        let n_coming = self.packets.incoming.iter().filter(|it| begins(it)).count();
+        let n_free = self
+            .talks
+            .iter()
+            .filter(|it| self.sockets.get::<tcp::Socket<'_>>(it.handle).is_listening())
+            .count();
+        n_free > n_coming
+    }
+
     fn now(&self) -> Instant {
         Instant::from_millis(i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+/// Whether a packet begins a connection to our port.
+fn begins(packet: &[u8]) -> bool {
+    let Ok(packet) = Ipv4Packet::new_checked(packet) else { return false };
+    packet.next_header() == IpProtocol::Tcp
+        && TcpPacket::new_checked(packet.payload())
+            .is_ok_and(|it| it.syn() && !it.ack() && it.dst_port() == PORT)
 }
 
 impl Talk {
@@ -164,10 +187,7 @@ impl Talk {
         let is_over = self.is_answered && self.reply.is_empty();
         let was_left = !socket.may_recv() && !self.is_answered && !socket.is_listening();
         // A socket that has not begun to talk may not receive either, yet.
-        let has_talked = matches!(
-            socket.state(),
-            tcp::State::Established | tcp::State::CloseWait
-        );
+        let has_talked = matches!(socket.state(), tcp::State::Established | tcp::State::CloseWait);
         if has_talked && (is_over || was_left) {
             socket.close();
             went_on = true;
@@ -246,8 +266,7 @@ mod tests {
         let began = std::time::Instant::now();
         loop {
             assert!(began.elapsed() < Duration::from_secs(60), "got {} bytes", received.len());
-            let now =
-                Instant::from_millis(i64::try_from(began.elapsed().as_millis()).unwrap());
+            let now = Instant::from_millis(i64::try_from(began.elapsed().as_millis()).unwrap());
             guest.poll(now, &mut wire, &mut sockets);
             while let Some(packet) = wire.outgoing.pop_front() {
                 n += 1;
@@ -282,6 +301,42 @@ mod tests {
         let metadata = Metadata { user_data: Some(text.clone().into()), ..Metadata::default() };
         let reply = fetch(metadata, "/latest/user-data", 0, b"the end");
         assert!(reply.ends_with(text.as_bytes()), "{} bytes", reply.len());
+    }
+
+    #[test]
+    fn a_connection_too_many_is_not_refused() {
+        let mut endpoint = Endpoint::new(Metadata::default());
+        let mut wire = Packets::default();
+        let mut guest = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, Instant::ZERO);
+        guest.update_ip_addrs(|it| {
+            _ = it.push(IpCidr::new(IpAddress::v4(10, 0, 2, 15), 0));
+        });
+        let mut sockets = SocketSet::new(Vec::new());
+        let [a, b, c, d] = ADDRESS;
+        let handles: Vec<_> = (0..=N_SOCKETS)
+            .map(|n| {
+                let buffer = || tcp::SocketBuffer::new(vec![0; 1024]);
+                let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
+                let port = 40000 + u16::try_from(n).unwrap();
+                sockets
+                    .get_mut::<tcp::Socket<'_>>(handle)
+                    .connect(guest.context(), (IpAddress::v4(a, b, c, d), PORT), port)
+                    .unwrap();
+                handle
+            })
+            .collect();
+        for now in 0..10 {
+            guest.poll(Instant::from_millis(now), &mut wire, &mut sockets);
+            wire.outgoing.drain(..).for_each(|it| endpoint.take(it));
+            endpoint.work();
+            wire.incoming.extend(std::iter::from_fn(|| endpoint.give()));
+        }
+        let mut count = |state| {
+            let of = |it: &&SocketHandle| sockets.get_mut::<tcp::Socket<'_>>(**it).state() == state;
+            handles.iter().filter(of).count()
+        };
+        assert_eq!(count(tcp::State::Established), N_SOCKETS);
+        assert_eq!(count(tcp::State::SynSent), 1);
     }
 
     #[test]

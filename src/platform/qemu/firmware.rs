@@ -72,7 +72,7 @@ fn described(arch: Arch) -> Vec<Firmware> {
 }
 
 /// The firmware that a descriptor names, if it is UEFI in flash for this
-/// architecture, without Secure Boot and without memory encryption.
+/// architecture, without Secure Boot.
 fn firmware_of(descriptor: &serde_json::Value, arch: Arch) -> Option<Firmware> {
     let strings = |pointer: &str| -> Vec<&str> {
         let list = descriptor.pointer(pointer).and_then(|it| it.as_array());
@@ -82,11 +82,14 @@ fn firmware_of(descriptor: &serde_json::Value, arch: Arch) -> Option<Firmware> {
         it.get("architecture").and_then(|it| it.as_str()) == Some(arch.as_str())
             && it.get("machines").and_then(|it| it.as_array()).is_some_and(|machines| {
                 machines.iter().filter_map(|it| it.as_str()).any(|it| {
-                    it.starts_with("pc-q35") || it.starts_with("pc-i440fx") || it.starts_with("virt")
+                    it.starts_with("pc-q35")
+                        || it.starts_with("pc-i440fx")
+                        || it.starts_with("virt")
                 })
             })
     });
-    let unwanted = ["secure-boot", "enrolled-keys", "requires-smm", "amd-sev", "amd-sev-es", "intel-tdx"];
+    // Firmware that can also encrypt memory (`amd-sev`) serves as well as any.
+    let unwanted = ["secure-boot", "enrolled-keys", "requires-smm"];
     let path = |pointer: &str| {
         descriptor.pointer(pointer).and_then(|it| it.as_str()).map(Utf8PathBuf::from)
     };
@@ -128,6 +131,9 @@ mod tests {
         };
         let found = firmware_of(&descriptor(&["acpi-s3"], "raw"), Arch::X86_64);
         assert_eq!(found, Some(Firmware { code: "/code".into(), variables: "/vars".into() }));
+        // As Debian and Fedora have it.
+        let usual = ["acpi-s3", "amd-sev", "verbose-dynamic"];
+        assert!(firmware_of(&descriptor(&usual, "raw"), Arch::X86_64).is_some());
         assert_eq!(firmware_of(&descriptor(&["secure-boot"], "raw"), Arch::X86_64), None);
         assert_eq!(firmware_of(&descriptor(&[], "qcow2"), Arch::X86_64), None);
         assert_eq!(firmware_of(&descriptor(&[], "raw"), Arch::Aarch64), None);

@@ -6,24 +6,19 @@ use camino::{Utf8Path, Utf8PathBuf};
 use command_fds::{CommandFdExt as _, FdMapping};
 use miette::Diagnostic;
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::UnixStream,
-    process::Child,
-    sync::mpsc,
-};
+use tokio::{io::AsyncReadExt as _, net::UnixStream, process::Child, sync::mpsc};
 
 use super::{
     arguments::{MachineSpec, arguments, descriptors},
     metadata::Metadata,
     qmp::{Qmp, QmpError, QmpEvent},
-    traffic::Seen,
+    traffic::{Seen, Unanswered},
     wire::Wire,
 };
 use crate::guard::Guard;
 
 /// How long QEMU may take to come up and answer.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long it may take to end once it was asked to.
 const STOP: Duration = Duration::from_secs(10);
 
@@ -32,7 +27,9 @@ const STOP: Duration = Duration::from_secs(10);
 pub enum MachineError {
     /// QEMU could not be started at all.
     #[error("cannot start `{program}`")]
-    #[diagnostic(help("install QEMU (`make setup`, or the package qemu-system-x86), or name the program in `platform.qemu.program`; `imgbuild doctor` says what else is missing"))]
+    #[diagnostic(help(
+        "install QEMU (`make setup`, or the package qemu-system-x86), or name the program in `platform.qemu.program`; `imgbuild doctor` says what else is missing"
+    ))]
     NotStarted {
         /// The program.
         program: String,
@@ -57,7 +54,8 @@ pub enum MachineError {
     Screenshot(#[source] QmpError),
 }
 
-/// How a machine ended.
+/// How a machine ended. One that only halts its processors runs on, as far as
+/// QEMU can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// The guest switched it off.
@@ -66,7 +64,7 @@ pub enum End {
     Rebooted,
     /// The guest's kernel panicked and said so.
     Panicked,
-    /// QEMU itself ended.
+    /// QEMU itself ended, or cannot go on.
     Died {
         /// Its exit status, and what it said.
         said: String,
@@ -153,8 +151,7 @@ impl Machine {
         drop(command);
         let (wire, seen) = Wire::join(guest, network, metadata);
         let (qmp, events) = Qmp::begin(qmp);
-        let mut machine =
-            Self { child, qmp, events, console, wire, seen, errors, ended: None };
+        let mut machine = Self { child, qmp, events, console, wire, seen, errors, ended: None };
         machine.greet(spec).await?;
         Ok(machine)
     }
@@ -174,8 +171,7 @@ impl Machine {
                         source: std::io::ErrorKind::NotFound.into(),
                     });
                 }
-                let status =
-                    status.map_or_else(|| "no status".to_owned(), |it| it.to_string());
+                let status = status.map_or_else(|| "no status".to_owned(), |it| it.to_string());
                 Err(MachineError::Refused { status, said: self.said() })
             }
             Ok(Err(error)) => Err(MachineError::Silent(error)),
@@ -238,7 +234,8 @@ impl Machine {
     fn said(&self) -> String {
         let text = fs_err::read(&self.errors).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
-        text.lines().take(12).map(|it| format!("\n  {it}")).collect()
+        let lines: Vec<_> = text.lines().take(12).collect();
+        if lines.is_empty() { String::new() } else { format!("\n  {}", lines.join("\n  ")) }
     }
 
     /// Sends bytes to the serial console.
@@ -255,6 +252,11 @@ impl Machine {
             .await
             .map(|_| ())
             .map_err(MachineError::Screenshot)
+    }
+
+    /// What the guest waits for on the network, the oldest first.
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.wire.unanswered()
     }
 
     /// What the machine has done so far.
@@ -290,8 +292,9 @@ impl Machine {
 }
 
 fn end_of(event: &QmpEvent) -> Option<End> {
+    let text = |name| event.data.get(name).and_then(Value::as_str);
     match event.name.as_str() {
-        "SHUTDOWN" => match event.data.get("reason").and_then(Value::as_str) {
+        "SHUTDOWN" => match text("reason") {
             Some("guest-reset") => Some(End::Rebooted),
             Some("guest-shutdown") => Some(End::PoweredOff),
             Some("guest-panic") => Some(End::Panicked),
@@ -299,6 +302,14 @@ fn end_of(event: &QmpEvent) -> Option<End> {
             None => None,
         },
         "GUEST_PANICKED" => Some(End::Panicked),
+        // QEMU stops the machine where its disk's file cannot grow (`werror`,
+        // qemu(1)); it would wait for room for ever.
+        "BLOCK_IO_ERROR" if text("action") == Some("stop") => Some(End::Died {
+            said: format!(
+                "the file of a disk cannot be written: {}",
+                text("reason").unwrap_or("no reason given")
+            ),
+        }),
         _ => None,
     }
 }

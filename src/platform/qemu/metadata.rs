@@ -9,13 +9,26 @@ use serde_json::json;
 
 /// The versions of the EC2 metadata that Nova lists.
 const EC2_VERSIONS: [&str; 9] = [
-    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01",
-    "2008-09-01", "2009-04-04",
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
 ];
 /// Versions of OpenStack's own metadata.
 const OPENSTACK_VERSIONS: [&str; 8] = [
-    "2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06",
-    "2017-02-22", "2018-08-27",
+    "2012-08-10",
+    "2013-04-04",
+    "2013-10-17",
+    "2015-10-15",
+    "2016-06-30",
+    "2016-10-06",
+    "2017-02-22",
+    "2018-08-27",
 ];
 
 /// What a guest is told about itself.
@@ -49,8 +62,17 @@ impl Reply {
         Self { content_type: "application/json", ..Self::ok(value.to_string()) }
     }
 
+    /// An error as Nova words it, which is as `webob/exc.py` does.
     fn error(status: u16, text: &str) -> Self {
-        let body = format!("<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>\n");
+        let explanation = match status {
+            404 => "The resource could not be found.",
+            405 => "The method is not allowed for this resource.",
+            _ => "The server could not comply with the request.",
+        };
+        let body = format!(
+            "<html>\n <head>\n  <title>{text}</title>\n </head>\n <body>\n  <h1>{text}</h1>\n  \
+             {explanation}<br /><br />\n\n\n\n </body>\n</html>"
+        );
         Self { status, body: body.into_bytes(), content_type: "text/html; charset=UTF-8" }
     }
 

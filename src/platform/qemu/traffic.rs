@@ -1,12 +1,25 @@
 //! What the guest asks the network for, read along the way.
 //!
-//! Plain HTTP only: enough to name the request that an installer's "failed to
+//! Plain HTTP and DNS only: enough to name what an installer's "failed to
 //! download" is about. Memory is bounded, nothing is delayed, and what cannot be
 //! followed (a lost segment, a tunnel) is let go.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
+    fmt,
+    time::{Duration, Instant},
+};
 
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket, UdpPacket,
+};
 use tokio::sync::mpsc;
+
+use super::{
+    http::Flow,
+    names::{InVain, Names},
+};
 
 /// Something that was seen on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,14 +38,62 @@ pub enum Seen {
         /// The status of the answer.
         status: u16,
     },
+    /// The connection ended before all of an answer was there.
+    CutShort {
+        /// The URL.
+        url: String,
+        /// Bytes of the body that did not come; nothing where no answer began.
+        missing: Option<u64>,
+    },
+    /// Nobody listens there.
+    Refused {
+        /// Address and port, `10.0.2.2:3142`.
+        server: String,
+    },
+    /// There is no such name. A resolver also tries names that nobody meant,
+    /// with its search domains.
+    NameNotFound {
+        /// The name.
+        name: String,
+    },
+    /// No name server knows whether there is such a name, or none answers.
+    NameNotAnswered {
+        /// The name.
+        name: String,
+    },
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata { path } => write!(f, "the guest asked for its metadata {path}"),
+            Self::Request { method, url, status } => write!(f, "{method} {url}  {status}"),
+            Self::CutShort { url, missing: Some(n) } => {
+                write!(f, "{url}  the connection ended {n} bytes short")
+            }
+            Self::CutShort { url, missing: None } => {
+                write!(f, "{url}  the connection ended without an answer")
+            }
+            Self::Refused { server } => write!(f, "{server} refuses connections"),
+            Self::NameNotFound { name } => write!(f, "there is no host of the name {name}"),
+            Self::NameNotAnswered { name } => write!(f, "no name server answers for {name}"),
+        }
+    }
+}
+
+/// Something that the guest waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// A URL, a server (`10.0.2.2:80`) or a name.
+    pub what: String,
+    /// For how long, and without any byte of it.
+    pub age: Duration,
 }
 
 /// Connections that are followed at the same time.
 const MOST_FLOWS: usize = 256;
-/// Requests of one connection that wait for their answers.
-const MOST_WAITING: usize = 64;
-/// A header longer than this is not followed.
-const LONGEST_HEADER: usize = 16 << 10;
+/// Failures that are not told again.
+const MOST_TOLD: usize = 32;
 
 /// The guest's port, the server's address and port.
 type Key = (u16, [u8; 4], u16);
@@ -42,52 +103,78 @@ pub struct Observer {
     seen: mpsc::Sender<Seen>,
     flows: HashMap<Key, Flow>,
     order: VecDeque<Key>,
-}
-
-/// One connection.
-#[derive(Default)]
-struct Flow {
-    /// Part of a request's header.
-    asking: Vec<u8>,
-    waiting: VecDeque<(String, String)>,
-    answering: Answering,
-    /// The next byte's sequence number, from guest and to guest.
-    next: [Option<u32>; 2],
-}
-
-enum Answering {
-    /// In an answer's header, of which this is there.
-    Header(Vec<u8>),
-    /// In an answer's body, of which so many bytes are to come.
-    Body(u64),
-    /// No longer followed.
-    Lost,
-}
-
-impl Default for Answering {
-    fn default() -> Self {
-        Self::Header(Vec::new())
-    }
+    names: Names,
+    /// Failures that were told: an installer tries again every second.
+    told: VecDeque<Seen>,
 }
 
 impl Observer {
     /// Tells what it sees through this channel.
     pub fn new(seen: mpsc::Sender<Seen>) -> Self {
-        Self { seen, flows: HashMap::new(), order: VecDeque::new() }
+        let (flows, order) = (HashMap::new(), VecDeque::new());
+        Self { seen, flows, order, names: Names::default(), told: VecDeque::new() }
     }
 
-    /// Tells something. Where nobody reads fast enough it is left out.
-    pub fn tell(&self, seen: Seen) {
+    /// Tells something. Where nobody reads fast enough it is left out, and so is
+    /// a failure that has just been told.
+    pub fn tell(&mut self, seen: Seen) {
+        if !matches!(seen, Seen::Metadata { .. } | Seen::Request { .. }) {
+            if self.told.contains(&seen) {
+                return;
+            }
+            if self.told.len() >= MOST_TOLD {
+                self.told.pop_front();
+            }
+            self.told.push_back(seen.clone());
+        }
         _ = self.seen.try_send(seen);
     }
 
     /// A frame that the guest sent.
-    pub fn from_guest(&mut self, frame: &[u8]) {
-        let Some(segment) = Segment::of(frame) else { return };
+    pub fn guest_sent(&mut self, frame: &[u8]) {
+        match Packet::of(frame) {
+            Some(Packet::Segment(segment)) => self.segment_sent(&segment),
+            Some(Packet::Datagram { from_port, to_port: DNS, payload, .. }) => {
+                let in_vain = self.names.ask(from_port, payload, Instant::now());
+                self.tell_name(in_vain);
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame for the guest.
+    pub fn guest_received(&mut self, frame: &[u8]) {
+        match Packet::of(frame) {
+            Some(Packet::Segment(segment)) => self.segment_received(&segment),
+            Some(Packet::Datagram { from_port: DNS, to_port, payload, .. }) => {
+                let in_vain = self.names.answer(to_port, payload);
+                self.tell_name(in_vain);
+            }
+            _ => {}
+        }
+    }
+
+    /// What the guest waits for, the oldest first.
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        let now = Instant::now();
+        let names = self.names.unanswered().map(|(name, since)| (name.to_owned(), since));
+        let mut all: Vec<_> = self
+            .flows
+            .iter()
+            .filter_map(|(key, flow)| flow.unanswered().or_else(|| flow.connecting(&server(*key))))
+            .chain(names)
+            .map(|(what, since)| Unanswered { what, age: now.duration_since(since) })
+            .collect();
+        all.sort_by_key(|it| Reverse(it.age));
+        all
+    }
+
+    fn segment_sent(&mut self, segment: &Segment<'_>) {
         let key = (segment.from_port, segment.to, segment.to_port);
-        if segment.is_first {
-            self.forget(&key);
-            self.flows.insert(key, Flow::default());
+        let is_again = self.flows.get(&key).is_some_and(|it| it.connecting("").is_some());
+        if segment.is_first && !is_again {
+            self.forget(key);
+            self.flows.insert(key, Flow::new(server(key)));
             self.order.push_back(key);
             if self.order.len() > MOST_FLOWS
                 && let Some(oldest) = self.order.pop_front()
@@ -96,199 +183,98 @@ impl Observer {
             }
         }
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        if flow.in_order(0, &segment) {
-            flow.ask(segment.payload, segment.to, segment.to_port);
-        }
+        flow.guest_sent(segment);
         if segment.is_reset {
-            self.forget(&key);
+            self.forget(key);
         }
     }
 
-    /// A frame for the guest.
-    pub fn to_guest(&mut self, frame: &[u8]) {
-        let Some(segment) = Segment::of(frame) else { return };
+    fn segment_received(&mut self, segment: &Segment<'_>) {
         let key = (segment.to_port, segment.from, segment.from_port);
         let Some(flow) = self.flows.get_mut(&key) else { return };
-        if flow.in_order(1, &segment) {
-            let mut found = Vec::new();
-            flow.answer(segment.payload, &mut found);
-            for seen in found {
-                self.tell(seen);
-            }
+        let mut found = Vec::new();
+        flow.guest_received(segment, &mut found);
+        if segment.is_last || segment.is_reset {
+            self.forget(key);
+        }
+        for seen in found {
+            self.tell(seen);
         }
     }
 
-    fn forget(&mut self, key: &Key) {
-        if self.flows.remove(key).is_some() {
-            self.order.retain(|it| it != key);
-        }
-    }
-}
-
-impl Flow {
-    /// Whether a segment's payload is the next one. A repeated one is passed
-    /// over; after a gap the connection is not followed any more.
-    fn in_order(&mut self, side: usize, segment: &Segment<'_>) -> bool {
-        let length = u32::try_from(segment.payload.len()).unwrap_or_default();
-        let Some(next) = self.next.get_mut(side) else { return false };
-        let expected = *next.get_or_insert(segment.sequence);
-        let after_syn = if segment.is_first { 1 } else { 0 };
-        if segment.is_first {
-            *next = Some(segment.sequence.wrapping_add(after_syn + length));
-            return false;
-        }
-        if length == 0 {
-            return false;
-        }
-        if segment.sequence == expected {
-            *next = Some(expected.wrapping_add(length));
-            return true;
-        }
-        let is_repeated = expected.wrapping_sub(segment.sequence) < 1 << 31;
-        if !is_repeated {
-            self.answering = Answering::Lost;
-        }
-        false
-    }
-
-    fn ask(&mut self, payload: &[u8], to: [u8; 4], port: u16) {
-        if matches!(self.answering, Answering::Lost) || self.waiting.len() >= MOST_WAITING {
-            return;
-        }
-        self.asking.extend_from_slice(payload);
-        loop {
-            let mut headers = [httparse::EMPTY_HEADER; 64];
-            let mut request = httparse::Request::new(&mut headers);
-            let length = match request.parse(&self.asking) {
-                Ok(httparse::Status::Complete(length)) => length,
-                Ok(httparse::Status::Partial) if self.asking.len() < LONGEST_HEADER => return,
-                _ => {
-                    // TLS, SSH or anything else: not ours to read.
-                    self.asking.clear();
-                    self.answering = Answering::Lost;
-                    return;
-                }
-            };
-            let method = request.method.unwrap_or_default().to_owned();
-            let path = request.path.unwrap_or_default();
-            let url = if path.starts_with('/') {
-                let host = request
-                    .headers
-                    .iter()
-                    .find(|it| it.name.eq_ignore_ascii_case("host"))
-                    .and_then(|it| std::str::from_utf8(it.value).ok())
-                    .map_or_else(
-                        || {
-                            let [a, b, c, d] = to;
-                            format!("{a}.{b}.{c}.{d}:{port}")
-                        },
-                        str::to_owned,
-                    );
-                format!("http://{host}{path}")
-            } else {
-                path.to_owned()
-            };
-            self.waiting.push_back((method, url));
-            self.asking.drain(..length);
-            if self.asking.is_empty() {
-                return;
-            }
+    fn tell_name(&mut self, in_vain: Option<InVain>) {
+        match in_vain {
+            Some(InVain::NotFound(name)) => self.tell(Seen::NameNotFound { name }),
+            Some(InVain::NoAnswer(name)) => self.tell(Seen::NameNotAnswered { name }),
+            None => {}
         }
     }
 
-    fn answer(&mut self, mut payload: &[u8], found: &mut Vec<Seen>) {
-        while !payload.is_empty() {
-            match &mut self.answering {
-                Answering::Lost => return,
-                Answering::Body(left) => {
-                    let part = (*left).min(payload.len() as u64);
-                    *left -= part;
-                    payload = payload.get(usize::try_from(part).unwrap_or(0)..).unwrap_or_default();
-                    if *left == 0 {
-                        self.answering = Answering::default();
-                    }
-                }
-                Answering::Header(header) => {
-                    let before = header.len();
-                    header.extend_from_slice(payload);
-                    let mut headers = [httparse::EMPTY_HEADER; 64];
-                    let mut response = httparse::Response::new(&mut headers);
-                    let length = match response.parse(header) {
-                        Ok(httparse::Status::Complete(length)) => length,
-                        Ok(httparse::Status::Partial) if header.len() < LONGEST_HEADER => return,
-                        _ => {
-                            self.answering = Answering::Lost;
-                            return;
-                        }
-                    };
-                    let status = response.code.unwrap_or(0);
-                    let declared = response
-                        .headers
-                        .iter()
-                        .find(|it| it.name.eq_ignore_ascii_case("content-length"))
-                        .and_then(|it| std::str::from_utf8(it.value).ok()?.trim().parse().ok());
-                    payload = payload.get(length - before.min(length)..).unwrap_or_default();
-                    if (100..200).contains(&status) {
-                        self.answering = Answering::default();
-                        continue;
-                    }
-                    let Some((method, url)) = self.waiting.pop_front() else {
-                        self.answering = Answering::Lost;
-                        return;
-                    };
-                    let has_body = method != "HEAD" && status != 204 && status != 304;
-                    self.answering = match declared {
-                        Some(length) if has_body && length > 0 => Answering::Body(length),
-                        Some(_) => Answering::default(),
-                        None if !has_body => Answering::default(),
-                        // Until the connection ends, or in chunks.
-                        None => Answering::Lost,
-                    };
-                    found.push(Seen::Request { method, url, status });
-                }
-            }
+    fn forget(&mut self, key: Key) {
+        if self.flows.remove(&key).is_some() {
+            self.order.retain(|it| *it != key);
         }
     }
 }
 
-/// A TCP segment over IPv4.
-struct Segment<'a> {
-    from: [u8; 4],
-    to: [u8; 4],
-    from_port: u16,
-    to_port: u16,
-    sequence: u32,
-    is_first: bool,
-    is_reset: bool,
-    payload: &'a [u8],
+fn server((_, [a, b, c, d], port): Key) -> String {
+    format!("{a}.{b}.{c}.{d}:{port}")
 }
 
-impl<'a> Segment<'a> {
+/// The port of name servers.
+const DNS: u16 = 53;
+
+/// What a frame with IPv4 in it carries.
+enum Packet<'a> {
+    Segment(Segment<'a>),
+    Datagram { from_port: u16, to_port: u16, payload: &'a [u8] },
+}
+
+/// A TCP segment.
+pub(super) struct Segment<'a> {
+    pub(super) from: [u8; 4],
+    pub(super) to: [u8; 4],
+    pub(super) from_port: u16,
+    pub(super) to_port: u16,
+    pub(super) sequence: u32,
+    pub(super) is_first: bool,
+    pub(super) is_last: bool,
+    pub(super) is_reset: bool,
+    pub(super) payload: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
     fn of(frame: &'a [u8]) -> Option<Self> {
-        use smoltcp::wire::{
-            EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket,
-        };
         let frame = EthernetFrame::new_checked(frame).ok()?;
         if frame.ethertype() != EthernetProtocol::Ipv4 {
             return None;
         }
         let packet = Ipv4Packet::new_checked(frame.payload()).ok()?;
-        if packet.next_header() != IpProtocol::Tcp || packet.frag_offset() != 0 {
+        if packet.frag_offset() != 0 {
             return None;
         }
-        let (from, to) = (packet.src_addr().octets(), packet.dst_addr().octets());
-        let tcp = TcpPacket::new_checked(packet.payload()).ok()?;
-        let header = usize::from(tcp.header_len());
-        Some(Self {
-            from,
-            to,
-            from_port: tcp.src_port(),
-            to_port: tcp.dst_port(),
-            sequence: u32::from_ne_bytes(tcp.seq_number().0.to_ne_bytes()),
-            is_first: tcp.syn(),
-            is_reset: tcp.rst(),
-            payload: packet.payload().get(header..)?,
-        })
+        match packet.next_header() {
+            IpProtocol::Udp => {
+                let udp = UdpPacket::new_checked(packet.payload()).ok()?;
+                let (from_port, to_port) = (udp.src_port(), udp.dst_port());
+                Some(Self::Datagram { from_port, to_port, payload: udp.payload() })
+            }
+            IpProtocol::Tcp => {
+                let tcp = TcpPacket::new_checked(packet.payload()).ok()?;
+                Some(Self::Segment(Segment {
+                    from: packet.src_addr().octets(),
+                    to: packet.dst_addr().octets(),
+                    from_port: tcp.src_port(),
+                    to_port: tcp.dst_port(),
+                    sequence: u32::from_ne_bytes(tcp.seq_number().0.to_ne_bytes()),
+                    is_first: tcp.syn(),
+                    is_last: tcp.fin(),
+                    is_reset: tcp.rst(),
+                    payload: packet.payload().get(usize::from(tcp.header_len())..)?,
+                }))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -299,9 +285,9 @@ mod tests {
     use super::*;
 
     /// A TCP segment in a frame.
-    fn frame(from_guest: bool, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    fn frame(is_sent: bool, flags: u8, sequence: u32, payload: &[u8]) -> Vec<u8> {
         let (guest, server) = (([10, 0, 2, 15], 40000u16), ([10, 0, 2, 2], 80u16));
-        let (from, to) = if from_guest { (guest, server) } else { (server, guest) };
+        let (from, to) = if is_sent { (guest, server) } else { (server, guest) };
         let length = u16::try_from(40 + payload.len()).unwrap();
         let mut frame = vec![0; 12];
         frame.extend([0x08, 0x00, 0x45, 0]);
@@ -317,23 +303,33 @@ mod tests {
         frame
     }
 
+    const SYN: u8 = 2;
+    const FIN: u8 = 0x11;
+    const RST: u8 = 0x14;
+
     fn observe(asked: &[&[u8]], answered: &[&[u8]]) -> Vec<Seen> {
+        observe_until(asked, answered, FIN)
+    }
+
+    fn observe_until(asked: &[&[u8]], answered: &[&[u8]], end: u8) -> Vec<Seen> {
         let (sender, mut seen) = mpsc::channel(64);
         let mut observer = Observer::new(sender);
         let (mut out, mut back) = (u32::MAX - 10, 5000u32);
-        observer.from_guest(&frame(true, 2, out, b""));
-        observer.to_guest(&frame(false, 0x12, back, b""));
+        observer.guest_sent(&frame(true, SYN, out, b""));
+        observer.guest_received(&frame(false, 0x12, back, b""));
         (out, back) = (out.wrapping_add(1), back + 1);
         for payload in asked {
-            observer.from_guest(&frame(true, 0x18, out, payload));
+            observer.guest_sent(&frame(true, 0x18, out, payload));
             // Sent twice, as after a lost acknowledgement.
-            observer.from_guest(&frame(true, 0x18, out, payload));
+            observer.guest_sent(&frame(true, 0x18, out, payload));
             out = out.wrapping_add(u32::try_from(payload.len()).unwrap());
         }
         for payload in answered {
-            observer.to_guest(&frame(false, 0x18, back, payload));
+            observer.guest_received(&frame(false, 0x18, back, payload));
             back += u32::try_from(payload.len()).unwrap();
         }
+        observer.guest_received(&frame(false, end, back, b""));
+        assert!(observer.flows.is_empty() && observer.order.is_empty());
         std::iter::from_fn(|| seen.try_recv().ok()).collect()
     }
 
@@ -346,10 +342,8 @@ mod tests {
         let asked = b"GET /debian/x.udeb HTTP/1.1\r\nHost: mirror\r\n\r\n";
         let answered = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope";
         for cut in 1..40 {
-            let seen = observe(
-                &[&asked[..cut], &asked[cut..]],
-                &[&answered[..cut], &answered[cut..]],
-            );
+            let seen =
+                observe(&[&asked[..cut], &asked[cut..]], &[&answered[..cut], &answered[cut..]]);
             assert_eq!(seen, [request("http://mirror/debian/x.udeb", 404)], "cut at {cut}");
         }
     }
@@ -364,6 +358,63 @@ mod tests {
     }
 
     #[test]
+    fn after_an_answer_of_unknown_length_the_next_one_is_seen() {
+        let asked: [&[u8]; 2] =
+            [b"GET /a HTTP/1.1\r\nHost: m\r\n\r\n", b"GET /b HTTP/1.1\r\nHost: m\r\n\r\n"];
+        let answered: [&[u8]; 3] = [
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+            b"0\r\n\r\n",
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        ];
+        let seen = observe(&asked, &answered);
+        assert_eq!(seen, [request("http://m/a", 200), request("http://m/b", 404)]);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_told() {
+        let asked = b"GET /a HTTP/1.1\r\nHost: m\r\n\r\n";
+        let url = || "http://m/a".to_owned();
+        for end in [FIN, RST] {
+            let part = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
+            let seen = observe_until(&[asked], &[part], end);
+            let cut = Seen::CutShort { url: url(), missing: Some(7) };
+            assert_eq!(seen, [request("http://m/a", 200), cut]);
+            let seen = observe_until(&[asked], &[], end);
+            assert_eq!(seen, [Seen::CutShort { url: url(), missing: None }]);
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_told() {
+        let (sender, mut seen) = mpsc::channel(64);
+        let mut observer = Observer::new(sender);
+        observer.guest_sent(&frame(true, SYN, 1, b""));
+        assert_eq!(observer.unanswered()[0].what, "10.0.2.2:80");
+        observer.guest_received(&frame(false, RST, 0, b""));
+        assert_eq!(seen.try_recv(), Ok(Seen::Refused { server: "10.0.2.2:80".into() }));
+        assert!(observer.unanswered().is_empty());
+    }
+
+    #[test]
+    fn a_request_is_unanswered_until_its_answer_begins() {
+        let (sender, _seen) = mpsc::channel(64);
+        let mut observer = Observer::new(sender);
+        observer.guest_sent(&frame(true, SYN, 1, b""));
+        observer.guest_received(&frame(false, 0x12, 1, b""));
+        assert!(observer.unanswered().is_empty());
+        let asked = b"GET /slow HTTP/1.1\r\nHost: m\r\n\r\n";
+        observer.guest_sent(&frame(true, 0x18, 2, asked));
+        assert_eq!(observer.unanswered()[0].what, "http://m/slow");
+        observer.guest_received(&frame(
+            false,
+            0x18,
+            2,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+        ));
+        assert!(observer.unanswered().is_empty());
+    }
+
+    #[test]
     fn what_is_not_http_is_let_go() {
         assert!(observe(&[b"\x16\x03\x01\x02\x00"], &[b"\x16\x03\x03"]).is_empty());
     }
@@ -374,14 +425,14 @@ mod tests {
             let (sender, _seen) = mpsc::channel(4);
             let mut observer = Observer::new(sender);
             for it in &frames {
-                observer.from_guest(it);
-                observer.to_guest(it);
+                observer.guest_sent(it);
+                observer.guest_received(it);
             }
-            observer.from_guest(&frame(true, 2, 0, b""));
+            observer.guest_sent(&frame(true, 2, 0, b""));
             let mut sequence = 1;
             for it in &payloads {
-                observer.from_guest(&frame(true, 0x18, sequence, it));
-                observer.to_guest(&frame(false, 0x18, sequence, it));
+                observer.guest_sent(&frame(true, 0x18, sequence, it));
+                observer.guest_received(&frame(false, 0x18, sequence, it));
                 sequence += u32::try_from(it.len()).unwrap();
             }
         }

@@ -21,12 +21,12 @@ use tokio::{
 use super::{
     endpoint::{ADDRESS, Endpoint},
     metadata::Metadata,
-    traffic::{Observer, Seen},
+    traffic::{Observer, Seen, Unanswered},
 };
 
 /// Larger than any frame, small enough to bound what waits.
 const CHUNK: usize = 256 << 10;
-/// The largest frame QEMU sends (NET_BUFSIZE in its source).
+/// The largest frame QEMU sends (`NET_BUFSIZE` in its source).
 const LARGEST_FRAME: usize = 4096 + 65536;
 const ETHERNET: usize = 14;
 /// The card of the metadata address, where the guest asks for it directly.
@@ -44,6 +44,7 @@ pub struct Carried {
 /// The wire of one machine. It ends with the machine.
 pub struct Wire {
     carried: Rc<RefCell<Carried>>,
+    shared: Rc<Shared>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -73,15 +74,25 @@ impl Wire {
         let (guest_reader, guest_writer) = guest.into_split();
         let (network_reader, network_writer) = network.into_split();
         let guest_writer = Rc::new(Mutex::new(guest_writer));
-        let out =
-            outward(guest_reader, network_writer, guest_writer.clone(), shared.clone(), carried.clone());
+        let out = outward(
+            guest_reader,
+            network_writer,
+            guest_writer.clone(),
+            shared.clone(),
+            carried.clone(),
+        );
         let back = inward(network_reader, guest_writer.clone(), shared.clone(), carried.clone());
         let tasks = vec![
             tokio::task::spawn_local(out),
             tokio::task::spawn_local(back),
-            tokio::task::spawn_local(serve(guest_writer, shared)),
+            tokio::task::spawn_local(serve(guest_writer, shared.clone())),
         ];
-        (Self { carried, tasks }, events)
+        (Self { carried, shared, tasks }, events)
+    }
+
+    /// What the guest waits for, the oldest first.
+    pub fn unanswered(&self) -> Vec<Unanswered> {
+        self.shared.observer.borrow().unanswered()
     }
 
     /// What went over the wire so far.
@@ -122,7 +133,7 @@ async fn outward(
                 }
                 Aim::WhoHasMetadata => push(&mut replies, &i_have(frame)),
                 Aim::Elsewhere => {
-                    shared.observer.borrow_mut().from_guest(frame);
+                    shared.observer.borrow_mut().guest_sent(frame);
                     push(&mut passed, frame);
                 }
             }
@@ -154,7 +165,7 @@ async fn inward(
     while frames.read(&mut reader).await {
         while let Some(frame) = frames.next() {
             carried.borrow_mut().received += frame.len() as u64;
-            shared.observer.borrow_mut().to_guest(frame);
+            shared.observer.borrow_mut().guest_received(frame);
             push(&mut passed, frame);
         }
         if !passed.is_empty() {
@@ -172,7 +183,7 @@ async fn serve(writer: Rc<Mutex<OwnedWriteHalf>>, shared: Rc<Shared>) {
     loop {
         let asked = shared.endpoint.borrow_mut().work();
         for path in asked {
-            shared.observer.borrow().tell(Seen::Metadata { path });
+            shared.observer.borrow_mut().tell(Seen::Metadata { path });
         }
         {
             let (guest, own) = *shared.cards.borrow();
@@ -189,7 +200,7 @@ async fn serve(writer: Rc<Mutex<OwnedWriteHalf>>, shared: Rc<Shared>) {
             }
             frames.clear();
         }
-        let rest = shared.endpoint.borrow_mut().rest().unwrap_or(Duration::from_secs(3600));
+        let rest = shared.endpoint.borrow_mut().rest().unwrap_or(Duration::from_hours(1));
         tokio::select! {
             () = shared.wake.notified() => {}
             () = tokio::time::sleep(rest) => {}
@@ -308,6 +319,38 @@ mod tests {
                 }
             }
             assert_eq!(found, frames, "in steps of {step}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_stream_is_read_without_harm(bytes: Vec<u8>, step in 1usize..64) {
+            let mut reader = Frames::default();
+            for chunk in bytes.chunks(step) {
+                reader.buffer.extend_from_slice(chunk);
+                while let Some(frame) = reader.next() {
+                    aim(frame);
+                }
+            }
+        }
+
+        #[test]
+        fn frames_are_the_same_on_both_ends(
+            frames in proptest::collection::vec(
+                proptest::collection::vec(proptest::num::u8::ANY, 0..2000), 0..20),
+            step in 1usize..4000,
+        ) {
+            let mut bytes = Vec::new();
+            frames.iter().for_each(|it| push(&mut bytes, it));
+            let mut reader = Frames::default();
+            let mut found = Vec::new();
+            for chunk in bytes.chunks(step) {
+                reader.buffer.extend_from_slice(chunk);
+                while let Some(frame) = reader.next() {
+                    found.push(frame.to_vec());
+                }
+            }
+            proptest::prop_assert_eq!(found, frames);
         }
     }
 

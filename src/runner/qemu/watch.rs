@@ -113,6 +113,7 @@ impl QemuRunner {
                             }
                         }
                     }
+                    Happening::Network(failed) => cx.teller().info(failed.to_string()),
                     Happening::Ended(end) => {
                         _ = log.finish();
                         match watcher.conclude(&end_of(end), began.elapsed()) {

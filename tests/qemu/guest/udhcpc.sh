@@ -1,0 +1,9 @@
+#!/bin/sh
+# What udhcpc calls with a lease.
+
+if [ "$1" = bound ]; then
+    ifconfig "$interface" "$ip" netmask "${subnet:-255.255.255.0}"
+    route add default gw "${router%% *}"
+    for server in $dns; do echo "nameserver $server"; done >/etc/resolv.conf
+    echo "guest: $interface $ip via $router, dns $dns" >/tmp/lease
+fi
