@@ -22,16 +22,22 @@ work=$(mktemp -d)
 shim_pid=
 build_pid=
 finish() {
-    trap - EXIT INT TERM HUP
-    local pid
-    for pid in $build_pid $shim_pid; do kill "$pid" 2>/dev/null || true; done
-    wait
+    trap '' INT TERM HUP
+    if [ -n "$shim_pid" ]; then
+        kill "$shim_pid" 2>/dev/null || true
+        wait
+    fi
     rm -rf "$work"
 }
 trap finish EXIT
-# imgbuild tidies up when it is told to stop; `finish` waits for it.
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
+
+# While imgbuild runs, a signal is for imgbuild: the first makes it tidy up, the
+# second makes it stop at once. Both times it is waited for.
+stop() {
+    if [ -n "$build_pid" ]; then kill -s "$1" "$build_pid" 2>/dev/null || true; else exit "$2"; fi
+}
+trap 'stop INT 130' INT
+trap 'stop TERM 143' TERM HUP
 
 start_shim() {
     mkdir -p "$cache"
@@ -70,11 +76,18 @@ else
 fi
 
 mkdir -p images
-# In the background, so that a signal is taken at once and passed on.
-"$imgbuild" build specs/debian-13.toml --output images/debian-13.qcow2 "${variables[@]}" "$@" >&2 &
+# In the background, so that signals are taken at once, and in a process group
+# of its own, so that it gets each of them once.
+set -m
+"$imgbuild" build specs/debian-13.toml --output images/debian-13.qcow2 "${variables[@]}" "$@" </dev/null >&2 &
 build_pid=$!
-status=0
-wait "$build_pid" || status=$?
+set +m
+# A signal ends `wait`, not imgbuild.
+while
+    status=0
+    wait "$build_pid" || status=$?
+    kill -0 "$build_pid" 2>/dev/null
+do :; done
 build_pid=
 if [ $status != 0 ]; then
     [ ! -e "$work/shim.log" ] || { say "the mirror's last lines:" && grep -vE '^OK ' "$work/shim.log" | tail -n 5 >&2; }
