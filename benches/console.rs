@@ -25,7 +25,12 @@ fn streams() -> Vec<(&'static str, Vec<u8>)> {
         .flat_map(|it| format!("[\x1b[0;32m  OK  \x1b[0m] Started \x1b[0;1;39munit-{it}.service\x1b[0m - Unit {it}.\r\n").into_bytes())
         .collect();
     let fill = |it: &[u8]| it.iter().copied().cycle().take(SIZE).collect();
-    vec![("install", fill(&real)), ("packages", fill(&packages)), ("colours", fill(&colours)), ("no-newline", vec![b'x'; SIZE])]
+    vec![
+        ("install", fill(&real)),
+        ("packages", fill(&packages)),
+        ("colours", fill(&colours)),
+        ("no-newline", vec![b'x'; SIZE]),
+    ]
 }
 
 fn classify(c: &mut Criterion) {
@@ -33,7 +38,9 @@ fn classify(c: &mut Criterion) {
     for (name, stream) in streams() {
         let mut group = c.benchmark_group(name);
         group.sample_size(10).throughput(Throughput::Bytes(SIZE as u64));
-        group.bench_function("count-lines", |b| b.iter(|| memchr::memchr_iter(b'\n', black_box(&stream)).count()));
+        group.bench_function("count-lines", |b| {
+            b.iter(|| memchr::memchr_iter(b'\n', black_box(&stream)).count());
+        });
         group.bench_function("classify", |b| {
             b.iter(|| {
                 let mut examiner = Examiner::new(Arc::clone(&knowledge));

@@ -3,7 +3,7 @@
 //! `cargo test --test console_corpus -- --nocapture` prints what was found and
 //! with what precision and recall.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "the figures are for people")]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -79,7 +79,7 @@ fn watch(log: &[u8], note: &Note, knowledge: &Arc<Knowledge>) -> Option<Found> {
         What::Install => Purpose::Install,
         What::Verify => Purpose::Verify(Condition::LoginPrompt),
     };
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let budgets = Budgets { phases: BTreeMap::new(), idle: hour, total: 4 * hour };
     let setting = Watch { purpose, installer: note.installer, budgets, emulator: None };
     let mut watcher = Watcher::new(Arc::clone(knowledge), setting);
@@ -98,7 +98,9 @@ fn watch(log: &[u8], note: &Note, knowledge: &Arc<Knowledge>) -> Option<Found> {
         }
     }
     let judgement = findings.into_iter().find_map(|(seen, it)| match it {
-        Finding::Verdict(it) if note.purpose == What::Verify || it.verdict != Verdict::EndedWell => {
+        Finding::Verdict(it)
+            if note.purpose == What::Verify || it.verdict != Verdict::EndedWell =>
+        {
             Some((seen, Outcome::Failure(it)))
         }
         _ => None,
@@ -155,7 +157,8 @@ fn every_log_is_judged_as_its_note_says() {
     for path in &names {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let log = fs_err::read(path).unwrap();
-        let note: Note = toml::from_str(&fs_err::read_to_string(path.with_extension("toml")).unwrap()).unwrap();
+        let note: Note =
+            toml::from_str(&fs_err::read_to_string(path.with_extension("toml")).unwrap()).unwrap();
         assert!(!note.source.is_empty(), "{name} names no source");
         let found = watch(&log, &note, &knowledge);
         let is_good = note.verdict == Verdict::EndedWell;
@@ -171,7 +174,11 @@ fn every_log_is_judged_as_its_note_says() {
                     }
                 };
                 compare("verdict", found.verdict == note.verdict, format!("{:?}", found.verdict));
-                compare("cause", is_good || found.cause == note.cause, format!("{:?}", found.cause));
+                compare(
+                    "cause",
+                    is_good || found.cause == note.cause,
+                    format!("{:?}", found.cause),
+                );
                 compare("phase", found.phase == note.phase, found.phase.to_string());
                 compare(
                     "signature",
@@ -183,7 +190,8 @@ fn every_log_is_judged_as_its_note_says() {
                     note.directive.is_none() || note.directive == found.directive,
                     format!("{:?}", found.directive),
                 );
-                let patience = if found.verdict == Verdict::WaitsForInput { QUESTION } else { FAILURE };
+                let patience =
+                    if found.verdict == Verdict::WaitsForInput { QUESTION } else { FAILURE };
                 compare("delay", found.after <= patience, format!("{:?}", found.after));
             }
         }
@@ -194,7 +202,10 @@ fn every_log_is_judged_as_its_note_says() {
                 explanation.judgement.map(|it| (it.signature, it.line))
             ));
         }
-        if note.purpose == What::Install && note.installer.is_some() && explanation.installer != note.installer {
+        if note.purpose == What::Install
+            && note.installer.is_some()
+            && explanation.installer != note.installer
+        {
             complaints.push(format!("explained as a log of {:?}", explanation.installer));
         }
         match (is_good, says_good) {
@@ -203,8 +214,13 @@ fn every_log_is_judged_as_its_note_says() {
             (false, true) => missed += 1,
             (false, false) => right += 1,
         }
-        let seen = found.map_or_else(String::new, |it| format!("{:?} {} +{:?}", it.verdict, it.signature, it.after));
-        rows.push(format!("{} {name:40} {seen}", if complaints.is_empty() { "ok " } else { "BAD" }));
+        let seen = found.map_or_else(String::new, |it| {
+            format!("{:?} {} +{:?}", it.verdict, it.signature, it.after)
+        });
+        rows.push(format!(
+            "{} {name:40} {seen}",
+            if complaints.is_empty() { "ok " } else { "BAD" }
+        ));
         if !complaints.is_empty() {
             faults.push(format!("{name}: {}", complaints.join("; ")));
         }
@@ -219,7 +235,10 @@ fn every_log_is_judged_as_its_note_says() {
         "precision {:.1} %, recall {:.1} %, all details right in {:.1} %",
         share(right, false_alarms),
         share(right, missed),
-        share(u32::try_from(names.len() - faults.len()).unwrap(), u32::try_from(faults.len()).unwrap()),
+        share(
+            u32::try_from(names.len() - faults.len()).unwrap(),
+            u32::try_from(faults.len()).unwrap()
+        ),
     );
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }

@@ -59,7 +59,7 @@ pub(super) enum Shape {
 /// A signature for each question in the file.
 pub(super) fn signatures(text: &str) -> Result<Vec<Signature>, toml::de::Error> {
     let file: File = toml::from_str(text)?;
-    Ok(file.question.into_iter().map(Signature::of_debconf).collect())
+    Ok(file.question.iter().map(Signature::of_debconf).collect())
 }
 
 impl Question {
@@ -69,7 +69,8 @@ impl Question {
             return Shape::Wrapped(escaped(&self.text).replace(' ', r"\s+"));
         }
         if self.kind == "error" {
-            let prefix = if self.text.len() < TELLING_FROM { "!! ERROR: " } else { "(?:!! ERROR: )?" };
+            let prefix =
+                if self.text.len() < TELLING_FROM { "!! ERROR: " } else { "(?:!! ERROR: )?" };
             return Shape::Regex(format!("^{prefix}{}$", escaped(&self.text)));
         }
         if varies {
@@ -97,9 +98,14 @@ impl Question {
                 };
                 format!("answer {} in the preseed{others}", self.name)
             }
-            Cause::Network => "look at the network of the machine and at the netcfg lines of the preseed".to_owned(),
+            Cause::Network => {
+                "look at the network of the machine and at the netcfg lines of the preseed"
+                    .to_owned()
+            }
             Cause::Mirror => "choose another mirror, and look at what it answers".to_owned(),
-            Cause::Storage => "look at the size of the disk and at the partman lines of the preseed".to_owned(),
+            Cause::Storage => {
+                "look at the size of the disk and at the partman lines of the preseed".to_owned()
+            }
             Cause::Memory => "give the machine more memory".to_owned(),
             Cause::AnswerFile => "correct the preseed".to_owned(),
             _ => "see the installer's syslog for the details".to_owned(),
@@ -124,7 +130,8 @@ impl Question {
 
     /// The text as it may be shown.
     pub(super) fn example(&self) -> String {
-        let text = pieces(&self.text).into_iter().map(|it| it.unwrap_or("something")).collect::<String>();
+        let text =
+            pieces(&self.text).into_iter().map(|it| it.unwrap_or("something")).collect::<String>();
         if self.kind == "error" { format!("!! ERROR: {text}") } else { text }
     }
 }

@@ -76,10 +76,9 @@ impl Record {
         let grew = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
         let disk = grew(now.disk_bytes, then.disk_bytes).map(|it| it > IDLE_DISK * seconds);
         let net = grew(now.net_bytes, then.net_bytes).map(|it| it > IDLE_NET * seconds);
-        let cpu = now
-            .cpu_time
-            .zip(then.cpu_time)
-            .map(|(now, then)| now.saturating_sub(then).as_secs_f64() > IDLE_CPU * passed.as_secs_f64());
+        let cpu = now.cpu_time.zip(then.cpu_time).map(|(now, then)| {
+            now.saturating_sub(then).as_secs_f64() > IDLE_CPU * passed.as_secs_f64()
+        });
         Some(match (disk, net, cpu) {
             (None, None, None) => Activity::Unknown,
             (Some(true), _, _) | (_, Some(true), _) => Activity::Working,
@@ -95,7 +94,7 @@ mod tests {
 
     /// The activity after two minutes of growth by so much a second.
     fn activity(disk: Option<u64>, net: Option<u64>, cpu_millis: Option<u64>) -> Option<Activity> {
-        let mut record = Record::new(Duration::from_secs(60));
+        let mut record = Record::new(Duration::from_mins(1));
         let mut last = None;
         for second in 0..120 {
             let at = Duration::from_secs(second);
@@ -125,7 +124,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_before_the_span_is_over() {
-        let mut record = Record::new(Duration::from_secs(60));
+        let mut record = Record::new(Duration::from_mins(1));
         record.add(Duration::ZERO, Evidence::default());
         assert_eq!(record.activity(Duration::from_secs(59), Evidence::default()), None);
     }

@@ -15,7 +15,20 @@ use super::{
     stream::{Line, Speaker, Stream},
 };
 
-/// A signature matched.
+/// A signature matched. Nothing is copied before somebody wants to keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Its index in [`Knowledge::signatures`].
+    pub signature: usize,
+    /// The text it matched.
+    text: &'a [u8],
+    /// The number of the line, from 1.
+    pub number: u64,
+    /// How many lines programs had written before it.
+    pub spoken: u64,
+}
+
+/// A signature that matched, kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
     /// Its index in [`Knowledge::signatures`].
@@ -66,6 +79,20 @@ const WINDOW: usize = 4;
 /// Of a line no more is kept.
 const KEPT: usize = 256;
 
+impl Found<'_> {
+    /// All of it, to keep.
+    pub fn keep(&self, knowledge: &Knowledge) -> Hit {
+        let signature = knowledge.signature(self.signature);
+        Hit {
+            signature: self.signature,
+            text: shown(self.text),
+            number: self.number,
+            captures: signature.map(|it| it.captures(self.text)).unwrap_or_default(),
+            spoken: self.spoken,
+        }
+    }
+}
+
 impl Examiner {
     /// Looks for these signatures.
     pub fn new(knowledge: Arc<Knowledge>) -> Self {
@@ -78,13 +105,13 @@ impl Examiner {
     }
 
     /// Takes bytes and hands on what they match, in order.
-    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Hit)) {
+    pub fn feed(&mut self, bytes: &[u8], found: &mut impl FnMut(Found<'_>)) {
         let Self { knowledge, stream, lines } = self;
         stream.feed(bytes, &mut |line| lines.examine(knowledge, line, found));
     }
 
     /// Looks at the text after the last newline as if it were complete.
-    pub fn examine_tail(&mut self, found: &mut impl FnMut(Hit)) {
+    pub fn examine_tail(&mut self, found: &mut impl FnMut(Found<'_>)) {
         if let Some(line) = self.stream.tail() {
             self.lines.examine(&self.knowledge, line, found);
         }
@@ -117,43 +144,52 @@ impl Examiner {
 }
 
 impl Lines {
-    fn examine(&mut self, knowledge: &Knowledge, line: Line<'_>, found: &mut impl FnMut(Hit)) {
+    fn examine(
+        &mut self,
+        knowledge: &Knowledge,
+        line: Line<'_>,
+        found: &mut impl FnMut(Found<'_>),
+    ) {
         let spoken = self.spoken;
         if line.speaker == Speaker::Program {
             self.spoken += 1;
             self.remember(line.text);
         }
         let mut candidates = std::mem::take(&mut self.candidates);
-        knowledge.candidates(line.text, &mut candidates);
+        knowledge.candidates(line, &mut candidates);
         if !candidates.is_empty() {
-            let hits: Vec<_> = candidates
-                .iter()
-                .filter_map(|index| Some((*index, knowledge.signature(*index)?)))
-                .filter(|(index, _)| !(self.in_line.0 == line.number && self.in_line.1.contains(index)))
-                .filter_map(|(index, signature)| {
-                    let captures = signature.matches(line.text);
-                    if captures.is_none() && signature.wraps() {
-                        self.open.retain(|(it, _)| *it != index);
-                        self.open.push((index, self.spoken + WINDOW as u64));
-                    }
-                    Some((index, signature, captures?))
-                })
-                .collect();
             if self.in_line.0 != line.number {
                 self.in_line.0 = line.number;
                 self.in_line.1.clear();
             }
-            // Only what counts has something new to say.
-            self.in_line.1.extend(hits.iter().filter(|it| it.2.is_empty()).map(|it| it.0));
-            let is_harmless = hits.iter().any(|(_, it, _)| it.verdict == Verdict::Harmless);
-            for (index, signature, captures) in hits {
-                if is_harmless && is_trouble(signature) {
+            // What matches is moved to the front.
+            let mut n_hits = 0;
+            let mut is_harmless = false;
+            for at in 0..candidates.len() {
+                let Some(index) = candidates.get(at).copied() else { break };
+                let Some(signature) = knowledge.signature(index) else { continue };
+                if self.in_line.1.contains(&index) {
                     continue;
                 }
-                if signature.wraps() && !self.is_new(index) {
-                    continue;
+                if signature.is_match(line.text) {
+                    is_harmless |= signature.verdict == Verdict::Harmless;
+                    // Only what counts has something new to say in a redraw.
+                    if !signature.has_groups() {
+                        self.in_line.1.push(index);
+                    }
+                    candidates.swap(n_hits, at);
+                    n_hits += 1;
+                } else if signature.wraps() {
+                    self.open.retain(|(it, _)| *it != index);
+                    self.open.push((index, self.spoken + WINDOW as u64));
                 }
-                found(Hit { signature: index, text: shown(line.text), number: line.number, captures, spoken });
+            }
+            for index in candidates.iter().take(n_hits).copied() {
+                let Some(signature) = knowledge.signature(index) else { continue };
+                let is_silenced = is_harmless && is_trouble(signature);
+                if !is_silenced && (!signature.wraps() || self.is_new(index)) {
+                    found(Found { signature: index, text: line.text, number: line.number, spoken });
+                }
             }
         }
         self.candidates = candidates;
@@ -163,7 +199,12 @@ impl Lines {
     }
 
     /// Tries what may be broken over the last lines.
-    fn examine_window(&mut self, knowledge: &Knowledge, number: u64, found: &mut impl FnMut(Hit)) {
+    fn examine_window(
+        &mut self,
+        knowledge: &Knowledge,
+        number: u64,
+        found: &mut impl FnMut(Found<'_>),
+    ) {
         let mut window = std::mem::take(&mut self.window);
         window.clear();
         for recent in &self.recent {
@@ -173,14 +214,17 @@ impl Lines {
         let now = self.spoken;
         for (index, until) in std::mem::take(&mut self.open) {
             let Some(signature) = knowledge.signature(index) else { continue };
-            match signature.matches(&window) {
-                Some(captures) if self.is_new(index) => {
-                    let text = shown(&window);
-                    found(Hit { signature: index, text, number, captures, spoken: now.saturating_sub(1) });
+            if signature.is_match(&window) {
+                if self.is_new(index) {
+                    found(Found {
+                        signature: index,
+                        text: &window,
+                        number,
+                        spoken: now.saturating_sub(1),
+                    });
                 }
-                Some(_) => {}
-                None if now < until => self.open.push((index, until)),
-                None => {}
+            } else if now < until {
+                self.open.push((index, until));
             }
         }
         self.window = window;
@@ -244,7 +288,8 @@ mod tests {
     fn hits(knowledge: &Arc<Knowledge>, pieces: &[&[u8]]) -> Vec<(String, u64, String)> {
         let mut examiner = Examiner::new(Arc::clone(knowledge));
         let mut hits = Vec::new();
-        let mut keep = |it: Hit| {
+        let mut keep = |it: Found<'_>| {
+            let it = it.keep(knowledge);
             let id = knowledge.signatures()[it.signature].id.clone();
             hits.push((id, it.number, it.text));
         };
@@ -265,7 +310,8 @@ mod tests {
             "\u{2502} the quick brown fox \u{2502}\r\n[   12.345678] usb 1-1: new device\r\n\u{2502} jumps \u{2502}\r\n",
             "the quick brown fox\njumps over\n",
         ] {
-            let ids: Vec<_> = hits(&knowledge, &[text.as_bytes()]).into_iter().map(|it| it.0).collect();
+            let ids: Vec<_> =
+                hits(&knowledge, &[text.as_bytes()]).into_iter().map(|it| it.0).collect();
             assert_eq!(ids, ["own/wrapped"], "{text:?}");
         }
     }
@@ -273,7 +319,10 @@ mod tests {
     #[test]
     fn what_is_known_to_be_harmless_raises_nothing() {
         let knowledge = knowledge();
-        let ids: Vec<_> = hits(&knowledge, &[b"trouble\nno trouble\n"]).into_iter().map(|it| (it.0, it.1)).collect();
+        let ids: Vec<_> = hits(&knowledge, &[b"trouble\nno trouble\n"])
+            .into_iter()
+            .map(|it| (it.0, it.1))
+            .collect();
         assert_eq!(ids, [("own/trouble".to_owned(), 1), ("own/harmless".to_owned(), 2)]);
     }
 
@@ -288,7 +337,9 @@ mod tests {
         }
         assert!(n_hits > 50_000);
         let lines = &examiner.lines;
-        assert!(lines.recent.len() <= 2 * WINDOW && lines.open.len() < 20 && lines.found.len() < 20);
+        assert!(
+            lines.recent.len() <= 2 * WINDOW && lines.open.len() < 20 && lines.found.len() < 20
+        );
     }
 
     proptest! {

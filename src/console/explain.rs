@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     Cause, Phase, Verdict,
-    examine::{Examiner, Hit},
+    examine::{Examiner, Found, Hit},
     knowledge::{Knowledge, MachineEnd, Scope, Signature, fill},
 };
 use crate::catalogue::InstallerKind;
@@ -96,18 +96,25 @@ const QUESTION_LINES: u64 = 40;
 /// Explains a console log.
 pub fn explain(bytes: &[u8], knowledge: &Arc<Knowledge>) -> Explanation {
     let mut examiner = Examiner::new(Arc::clone(knowledge));
+    // Of each signature the first few and the last: a log of any length is
+    // explained in the same memory.
     let mut hits = Vec::new();
+    let mut last: BTreeMap<usize, (u64, Hit)> = BTreeMap::new();
+    let mut order = 0_u64;
     let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
     let mut installers: BTreeMap<InstallerKind, u64> = BTreeMap::new();
-    let mut keep = |hit: Hit| {
-        let Some(signature) = knowledge.signature(hit.signature) else { return };
+    let mut keep = |found: Found<'_>| {
+        let Some(signature) = knowledge.signature(found.signature) else { return };
         if let Some(installer) = signature.installer {
             *installers.entry(installer).or_default() += 1;
         }
-        let count = counts.entry(hit.signature).or_default();
+        let count = counts.entry(found.signature).or_default();
         *count += 1;
-        if *count <= MOST_OF_ONE || !matches!(signature.verdict, Verdict::Progress | Verdict::Warning) {
-            hits.push(hit);
+        order += 1;
+        if *count <= MOST_OF_ONE {
+            hits.push((order, found.keep(knowledge)));
+        } else {
+            last.insert(found.signature, (order, found.keep(knowledge)));
         }
     };
     // In pieces, as from a machine, so that memory does not depend on the log.
@@ -116,8 +123,10 @@ pub fn explain(bytes: &[u8], knowledge: &Arc<Knowledge>) -> Explanation {
     }
     examiner.examine_tail(&mut keep);
     let installer = installers.into_iter().max_by_key(|(_, count)| *count).map(|(it, _)| it);
+    hits.extend(last.into_values());
+    hits.sort_by_key(|(order, _)| *order);
     let mut story = Story::new(knowledge, installer);
-    for hit in &hits {
+    for (_, hit) in &hits {
         story.take(hit);
     }
     story.end(&examiner)
@@ -170,7 +179,11 @@ impl<'a> Story<'a> {
         {
             if phase > self.phase || self.timeline.is_empty() {
                 self.phase = phase;
-                self.timeline.push(Reached { phase, line_number: hit.number, line: hit.text.clone() });
+                self.timeline.push(Reached {
+                    phase,
+                    line_number: hit.number,
+                    line: hit.text.clone(),
+                });
             }
             self.question = None;
         }
@@ -183,7 +196,8 @@ impl<'a> Story<'a> {
         }
         match signature.verdict {
             Verdict::EndedBadly => {
-                let is_better = self.failure.as_ref().is_none_or(|(weak, _)| *weak && !signature.weak);
+                let is_better =
+                    self.failure.as_ref().is_none_or(|(weak, _)| *weak && !signature.weak);
                 if is_better {
                     self.failure = Some((signature.weak, mark));
                 }
@@ -241,15 +255,21 @@ impl<'a> Story<'a> {
                     Ending::Rebooted,
                     Some(Mark {
                         meaning: match end {
-                            MachineEnd::Halted => "the installation was done, and the machine halted".to_owned(),
+                            MachineEnd::Halted => {
+                                "the installation was done, and the machine halted".to_owned()
+                            }
                             _ => "the installation was done, and the machine rebooted".to_owned(),
                         },
-                        remedy: ends.map(|it| format!("to have it switched off instead, tell {} so", it.title)),
+                        remedy: ends.map(|it| {
+                            format!("to have it switched off instead, tell {} so", it.title)
+                        }),
                         directive: ends.map(|it| it.power_off.clone()),
                         ..mark
                     }),
                 ),
-                Some((_, mark)) => (Ending::EndedBadly, Some(too_early(mark, "went down", self.phase))),
+                Some((_, mark)) => {
+                    (Ending::EndedBadly, Some(too_early(mark, "went down", self.phase)))
+                }
                 None if self.done.is_some() => (Ending::EndedWell, self.done),
                 None => (Ending::Unfinished, None),
             }
@@ -271,9 +291,14 @@ impl<'a> Story<'a> {
 /// A machine that ended before its time.
 fn too_early(mark: Mark, how: &str, phase: Phase) -> Mark {
     Mark {
-        meaning: format!("the machine {how} in phase {phase}, before the boot loader was installed"),
+        meaning: format!(
+            "the machine {how} in phase {phase}, before the boot loader was installed"
+        ),
         cause: mark.cause.or(Some(Cause::Installer)),
-        remedy: Some("look at the lines before it: the installer gave up, or somebody stopped the machine".to_owned()),
+        remedy: Some(
+            "look at the lines before it: the installer gave up, or somebody stopped the machine"
+                .to_owned(),
+        ),
         verdict: Verdict::EndedBadly,
         ..mark
     }
@@ -282,5 +307,57 @@ fn too_early(mark: Mark, how: &str, phase: Phase) -> Mark {
 /// Not the tenth redraw of the same line.
 fn is_worth_a_mark(last: Option<&Mark>, mark: &Mark) -> bool {
     mark.verdict != Verdict::Harmless
-        && last.is_none_or(|it| (it.signature.as_str(), it.line_number) != (&mark.signature, mark.line_number))
+        && last.is_none_or(|it| {
+            (it.signature.as_str(), it.line_number) != (&mark.signature, mark.line_number)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn knowledge() -> Arc<Knowledge> {
+        Arc::new(Knowledge::builtin().unwrap())
+    }
+
+    #[test]
+    fn a_log_is_told_as_a_story() {
+        let log = b"Starting system log daemon: syslogd, klogd.\nConfiguring the network with DHCP  ... 100%\n\
+            Installing the base system  ... 0%... 17%\nInstall the base system\n\n!! ERROR: Debootstrap Error\n\n\
+            Couldn't retrieve e2fsprogs. This may be due to a network problem or bad\nmedia.\n";
+        let story = explain(log, &knowledge());
+        assert_eq!(story.installer, Some(InstallerKind::DebianInstaller));
+        let timeline: Vec<_> = story.timeline.iter().map(|it| (it.phase, it.line_number)).collect();
+        assert_eq!(timeline, [(Phase::Boot, 1), (Phase::Network, 2), (Phase::BaseSystem, 3)]);
+        let judgement = story.judgement.unwrap();
+        assert_eq!(story.verdict, Ending::EndedBadly);
+        assert_eq!((judgement.cause, judgement.line_number), (Some(Cause::Mirror), 8));
+        assert!(judgement.meaning.contains("e2fsprogs"), "{}", judgement.meaning);
+        assert_eq!(story.lines, 9);
+    }
+
+    #[test]
+    fn a_log_that_ends_in_the_middle_is_unfinished() {
+        let story = explain(b"Installing the base system  ... 0%... 17%", &knowledge());
+        assert_eq!((story.verdict, story.judgement), (Ending::Unfinished, None));
+        assert_eq!(explain(b"", &knowledge()).lines, 0);
+    }
+
+    #[test]
+    fn many_lines_that_mean_the_same_are_kept_once_in_a_while() {
+        let log = "!! ERROR: Bad archive mirror\n".repeat(10_000);
+        let story = explain(log.as_bytes(), &knowledge());
+        assert!(story.marks.len() <= 2 * MOST_OF_ONE as usize + 2, "{}", story.marks.len());
+        assert_eq!(story.judgement.unwrap().line_number, 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_bytes_can_be_explained(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            explain(&bytes, &knowledge());
+        }
+    }
 }

@@ -18,11 +18,7 @@ use regex::bytes::{Captures, Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{
-    Cause, Phase, Verdict, debconf,
-    index::{Index, TooLarge},
-    literals,
-};
+use super::{Cause, Phase, Verdict, debconf, index::Index, literals, stream::Line};
 use crate::{catalogue::InstallerKind, model::VerifyCondition, units::Span};
 
 static DATA: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/console");
@@ -33,6 +29,8 @@ pub struct Knowledge {
     signatures: Vec<Signature>,
     installers: BTreeMap<InstallerKind, InstallerEnd>,
     index: Index,
+    /// The signature of steps, which are so many that they are not looked for.
+    step: Option<usize>,
 }
 
 /// One message and what it means. Texts may name groups of the pattern in
@@ -132,6 +130,7 @@ enum Pattern {
 /// A signature as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the data")]
 struct Entry {
     id: String,
     pattern: Option<String>,
@@ -257,7 +256,9 @@ pub enum SignatureError {
     #[error("signature `{id}` cannot have the verdict `stalled`")]
     #[diagnostic(
         code(imgbuild::console::verdict),
-        help("use `progress`, `ended-well`, `ended-badly`, `waits-for-input`, `warning` or `harmless`")
+        help(
+            "use `progress`, `ended-well`, `ended-badly`, `waits-for-input`, `warning` or `harmless`"
+        )
     )]
     Stalled {
         /// Which.
@@ -283,10 +284,6 @@ pub enum SignatureError {
         /// The name.
         group: String,
     },
-    /// Too many signatures.
-    #[error(transparent)]
-    #[diagnostic(code(imgbuild::console::too_large))]
-    TooLarge(#[from] TooLarge),
 }
 
 /// The name of the signature made of a spec's verify pattern.
@@ -315,7 +312,9 @@ impl Knowledge {
             if name == debconf::FILE {
                 match debconf::signatures(text) {
                     Ok(mut found) => signatures.append(&mut found),
-                    Err(source) => errors.push(SignatureError::File { file: name, source: Box::new(source) }),
+                    Err(source) => {
+                        errors.push(SignatureError::File { file: name, source: Box::new(source) });
+                    }
                 }
                 continue;
             }
@@ -331,7 +330,9 @@ impl Knowledge {
                         }
                     }
                 }
-                Err(source) => errors.push(SignatureError::File { file: name, source: Box::new(source) }),
+                Err(source) => {
+                    errors.push(SignatureError::File { file: name, source: Box::new(source) });
+                }
             }
         }
         let mut ids = HashSet::new();
@@ -341,14 +342,11 @@ impl Knowledge {
             }
         }
         let required: Vec<_> = signatures.iter().map(|it| it.pattern.required()).collect();
-        match Index::new(&required) {
-            Ok(index) if errors.is_empty() => Ok(Self { signatures, installers, index }),
-            Ok(_) => Err(errors),
-            Err(error) => {
-                errors.push(error.into());
-                Err(errors)
-            }
+        if !errors.is_empty() {
+            return Err(errors);
         }
+        let step = signatures.iter().position(|it| matches!(it.pattern, Pattern::Step));
+        Ok(Self { index: Index::new(&required), step, signatures, installers })
     }
 
     /// What is built in, a spec's own signatures, and the pattern that its result
@@ -389,8 +387,14 @@ impl Knowledge {
         self.signatures.get(index)
     }
 
-    pub(super) fn candidates(&self, text: &[u8], found: &mut Vec<usize>) {
-        self.index.candidates(text, found);
+    /// The signatures that may match a line, in order.
+    pub(super) fn candidates(&self, line: Line<'_>, found: &mut Vec<usize>) {
+        if line.is_step {
+            found.clear();
+            found.extend(self.step);
+        } else {
+            self.index.candidates(line.text, found);
+        }
     }
 }
 
@@ -401,7 +405,7 @@ fn own_signatures(own: &[serde_json::Value], errors: &mut Vec<SignatureError>) -
         let signature = Entry::deserialize(value)
             .map_err(|source| SignatureError::Form { number, source })
             .and_then(|it| Signature::new(it, None, "the spec"))
-            .and_then(|it| it.verified());
+            .and_then(Signature::verified);
         match signature {
             Ok(signature) => signatures.push(signature),
             Err(error) => errors.push(error),
@@ -411,7 +415,11 @@ fn own_signatures(own: &[serde_json::Value], errors: &mut Vec<SignatureError>) -
 }
 
 impl Signature {
-    fn new(entry: Entry, installer: Option<InstallerKind>, file: &str) -> Result<Self, SignatureError> {
+    fn new(
+        entry: Entry,
+        installer: Option<InstallerKind>,
+        file: &str,
+    ) -> Result<Self, SignatureError> {
         let id = entry.id;
         let pattern = match (entry.pattern, entry.text) {
             (None, None) if entry.step => Pattern::Step,
@@ -462,9 +470,9 @@ impl Signature {
     }
 
     /// A question or an error of debconf, known by the text it shows.
-    pub(super) fn of_debconf(question: debconf::Question) -> Self {
+    pub(super) fn of_debconf(question: &debconf::Question) -> Self {
         let pattern = question.pattern();
-        let debconf::Question { name, kind, cause, phase, .. } = &question;
+        let debconf::Question { name, kind, cause, phase, .. } = question;
         let error = kind == "error";
         Self {
             id: format!("debconf/{name}"),
@@ -513,9 +521,13 @@ impl Signature {
             for line in lines {
                 // An example shows the line as a console does, perhaps broken.
                 let text = line.split_whitespace().collect::<Vec<_>>().join(" ");
-                let found = self.matches(line.as_bytes()).or_else(|| self.matches(text.as_bytes()));
-                if found.is_some() != must_match {
-                    return Err(SignatureError::Example { id: self.id, line: line.clone(), must_match });
+                if (self.is_match(line.as_bytes()) || self.is_match(text.as_bytes())) != must_match
+                {
+                    return Err(SignatureError::Example {
+                        id: self.id,
+                        line: line.clone(),
+                        must_match,
+                    });
                 }
             }
         }
@@ -527,28 +539,42 @@ impl Signature {
         matches!(self.pattern, Pattern::Regex { wraps: true, .. })
     }
 
-    /// What its groups matched in the text; `None` where it does not match.
-    pub(super) fn matches(&self, text: &[u8]) -> Option<BTreeMap<String, String>> {
+    /// Whether the text is this message.
+    pub(super) fn is_match(&self, text: &[u8]) -> bool {
         match &self.pattern {
-            Pattern::Line(line) => (line == text).then(BTreeMap::new),
-            Pattern::Text(part) => {
-                memchr::memmem::find(text, part).filter(|_| !part.is_empty()).map(|_| BTreeMap::new())
-            }
-            Pattern::Step => step(text),
-            Pattern::Regex { source, regex, .. } => {
-                let regex = regex.get_or_init(|| compile(source).ok()).as_ref()?;
-                if regex.captures_len() == 1 {
-                    return regex.is_match(text).then(BTreeMap::new);
-                }
-                regex.captures(text).map(|it| captured(regex, &it))
-            }
+            Pattern::Line(line) => line == text,
+            Pattern::Text(part) => memchr::memmem::find(text, part).is_some(),
+            Pattern::Step => step(text).is_some(),
+            Pattern::Regex { .. } => self.pattern.regex().is_some_and(|it| it.is_match(text)),
         }
     }
 
+    /// What the groups of the pattern matched in the text.
+    pub(super) fn captures(&self, text: &[u8]) -> BTreeMap<String, String> {
+        if matches!(self.pattern, Pattern::Step) {
+            let Some((what, percent)) = step(text) else { return BTreeMap::new() };
+            return [("what", what), ("percent", percent)]
+                .map(|(name, it)| (name.to_owned(), String::from_utf8_lossy(it).into_owned()))
+                .into();
+        }
+        let regex = self.pattern.regex().filter(|it| it.captures_len() > 1);
+        regex.and_then(|it| Some(captured(it, &it.captures(text)?))).unwrap_or_default()
+    }
+
+    /// Whether the pattern has groups.
+    pub(super) fn has_groups(&self) -> bool {
+        matches!(self.pattern, Pattern::Step)
+            || self.pattern.regex().is_some_and(|it| it.captures_len() > 1)
+    }
+
     fn groups(&self) -> Vec<String> {
-        let Pattern::Regex { source, regex, .. } = &self.pattern else { return Vec::new() };
-        let regex = regex.get_or_init(|| compile(source).ok());
-        regex.iter().flat_map(Regex::capture_names).flatten().map(str::to_owned).collect()
+        self.pattern
+            .regex()
+            .into_iter()
+            .flat_map(Regex::capture_names)
+            .flatten()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The texts of which one must be there for it to match; none where any
@@ -567,11 +593,16 @@ impl Pattern {
 
     /// A text that may be broken over several lines.
     fn wrapped(text: &str) -> Self {
-        Self::regex(regex::escape(text).replace(' ', r"\s+"), true)
+        Self::of_regex(regex::escape(text).replace(' ', r"\s+"), true)
     }
 
-    fn regex(source: String, wraps: bool) -> Self {
+    fn of_regex(source: String, wraps: bool) -> Self {
         Self::Regex { source, regex: OnceLock::new(), wraps }
+    }
+
+    fn regex(&self) -> Option<&Regex> {
+        let Self::Regex { source, regex, .. } = self else { return None };
+        regex.get_or_init(|| compile(source).ok()).as_ref()
     }
 
     fn required(&self) -> Vec<Vec<u8>> {
@@ -587,23 +618,22 @@ impl debconf::Question {
     fn pattern(&self) -> Pattern {
         match self.shape() {
             debconf::Shape::Line(text) => Pattern::line(&text),
-            debconf::Shape::Regex(source) => Pattern::regex(source, false),
-            debconf::Shape::Wrapped(source) => Pattern::regex(source, true),
+            debconf::Shape::Regex(source) => Pattern::of_regex(source, false),
+            debconf::Shape::Wrapped(source) => Pattern::of_regex(source, true),
         }
     }
 }
 
 /// The title and the hundredths of a step.
-fn step(text: &[u8]) -> Option<BTreeMap<String, String>> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (title, _) = text.split_once(" ... ")?;
-    let (_, percent) = text.strip_suffix('%')?.rsplit_once("... ")?;
-    let is_step = title.starts_with(|it: char| it.is_uppercase()) && percent.parse::<u8>().is_ok();
-    is_step.then(|| {
-        [("what", title.trim_end()), ("percent", percent)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into()
-    })
+fn step(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = text.strip_suffix(b"%")?;
+    let digits = rest.iter().rev().take_while(|it| it.is_ascii_digit()).count();
+    let (before, percent) = rest.split_at_checked(rest.len().checked_sub(digits)?)?;
+    let title = text.get(..memchr::memmem::find(text, b" ... ")?)?;
+    let is_step = (1..=3).contains(&digits)
+        && before.ends_with(b"... ")
+        && title.first().is_some_and(u8::is_ascii_uppercase);
+    is_step.then_some((title.trim_ascii_end(), percent))
 }
 
 fn compile(source: &str) -> Result<Regex, regex::Error> {
@@ -625,14 +655,17 @@ fn captured(regex: &Regex, captures: &Captures<'_>) -> BTreeMap<String, String> 
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split('{').skip(1).filter_map(|it| {
         let (name, _) = it.split_once('}')?;
-        let is_name = !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
+        let is_name =
+            !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase() || it == b'_');
         is_name.then_some(name)
     })
 }
 
 /// The text with what the groups matched in place of their names.
 pub(super) fn fill(text: &str, captures: &BTreeMap<String, String>) -> String {
-    captures.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    captures
+        .iter()
+        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
 }
 
 #[cfg(test)]
@@ -650,17 +683,24 @@ mod tests {
             if signature.examples.is_empty() {
                 faults.push(format!("`{}` has no example", signature.id));
             }
-            if signature.required().is_empty() {
-                faults.push(format!("`{}` has no fixed text of three characters", signature.id));
+            if signature.required().iter().all(|it| it.len() < Index::SHORTEST) {
+                faults.push(format!("`{}` has no fixed text of four characters", signature.id));
             }
-            if signature.verdict == Verdict::EndedBadly && (signature.cause.is_none() || signature.remedy.is_none()) {
+            if signature.verdict == Verdict::EndedBadly
+                && (signature.cause.is_none() || signature.remedy.is_none())
+            {
                 faults.push(format!("`{}` has no cause or no remedy", signature.id));
             }
             if let Err(error) = signature.verified() {
                 faults.push(miette::Report::new(error).to_string());
             }
         }
-        assert!(faults.is_empty(), "{} of {count} signatures:\n{}", faults.len(), faults.join("\n"));
+        assert!(
+            faults.is_empty(),
+            "{} of {count} signatures:\n{}",
+            faults.len(),
+            faults.join("\n")
+        );
     }
 
     #[test]
@@ -694,7 +734,10 @@ mod tests {
             (signature(json!({"text": "x", "phase": "packing"})), "does not exist"),
             (signature(json!({"text": "x", "verdict": "stalled"})), "cannot have the verdict"),
             (signature(json!({"text": "x", "examples": ["y"]})), "does not match its example `y`"),
-            (signature(json!({"text": "x", "counter-examples": ["xy"]})), "matches its counter-example `xy`"),
+            (
+                signature(json!({"text": "x", "counter-examples": ["xy"]})),
+                "matches its counter-example `xy`",
+            ),
             (signature(json!({"text": "x", "remedy": "mend {it}"})), "names `{it}`"),
             (signature(json!({"text": "x", "sauce": 1})), "cannot be read"),
         ] {
@@ -707,4 +750,3 @@ mod tests {
         assert!(errors[0].to_string().contains("two signatures `mine`"), "{errors:?}");
     }
 }
-

@@ -27,6 +27,8 @@ pub struct Line<'a> {
     pub number: u64,
     /// Who speaks.
     pub speaker: Speaker,
+    /// Whether it was handed on before, and only hundredths were added since.
+    pub is_step: bool,
 }
 
 /// Who speaks on a console.
@@ -112,7 +114,8 @@ impl Stream {
     fn step<'a>(&mut self, bytes: &'a [u8], tell: &mut impl FnMut(Line<'_>)) -> &'a [u8] {
         if self.escape == Escape::None && !self.returned && !self.resumes && !self.graphics {
             let room = LONGEST.saturating_sub(self.buffer.len()).max(1);
-            let run = bytes.iter().take(room).take_while(|it| is_common(**it) && **it != b']').count();
+            let run =
+                bytes.iter().take(room).take_while(|it| is_common(**it) && **it != b']').count();
             if let (true, Some(text), Some(rest)) = (run > 0, bytes.get(..run), bytes.get(run..)) {
                 self.buffer.extend_from_slice(text);
                 self.bound(tell);
@@ -158,7 +161,8 @@ impl Stream {
                 0x40..=0x7e => {
                     self.escape = Escape::None;
                     match byte {
-                        b'A' | b'B' | b'E' | b'F' | b'H' | b'J' | b'S' | b'T' | b'd' | b'f' | b'r' => {
+                        b'A' | b'B' | b'E' | b'F' | b'H' | b'J' | b'S' | b'T' | b'd' | b'f'
+                        | b'r' => {
                             self.redraw(tell);
                         }
                         b'C' | b'G' | b'`' | b'a' => self.push(b' ', tell),
@@ -221,7 +225,7 @@ impl Stream {
         self.buffer.push(byte);
         match byte {
             b']' => self.part_from_kernel(tell),
-            b'%' if is_percentage(&self.buffer) => self.tell(tell),
+            b'%' if is_percentage(&self.buffer) => self.tell_step(tell),
             0x80..=0xbf => self.blank_frames(),
             _ => {}
         }
@@ -299,6 +303,16 @@ impl Stream {
         self.resumes = !self.interrupted.is_empty();
     }
 
+    /// Hands on a line that ends in hundredths.
+    fn tell_step(&mut self, tell: &mut impl FnMut(Line<'_>)) {
+        let is_step = self.told > 0
+            && self.buffer.get(self.told..).is_some_and(|it| it.len() <= "... 100%".len());
+        if let Some(line) = line(&self.buffer, self.newlines + 1) {
+            tell(Line { is_step, ..line });
+        }
+        self.told = self.buffer.len();
+    }
+
     fn tell(&mut self, tell: &mut impl FnMut(Line<'_>)) {
         if self.told < self.buffer.len() {
             hand_on(&self.buffer, self.newlines + 1, tell);
@@ -316,16 +330,15 @@ fn plain(raw: &[u8]) -> Option<&[u8]> {
         return None;
     }
     // Not at the start: a time stamp in the middle means that the kernel interrupted.
-    let interrupted = memchr_iter(b']', line).any(|at| {
-        line.get(..=at).and_then(stamp_start).is_some_and(|start| start > 0)
-    });
+    let interrupted = memchr_iter(b']', line)
+        .any(|at| line.get(..=at).and_then(stamp_start).is_some_and(|start| start > 0));
     (!interrupted).then_some(line)
 }
 
 /// Whether a byte can be taken over without a look at its neighbours.
 #[inline]
 const fn is_common(byte: u8) -> bool {
-    (byte >= 0x20) & (byte < 0x7f) & (byte != b'%')
+    matches!(byte, 0x20..=0x24 | 0x26..=0x7e)
 }
 
 /// Whether the text ends in what debian-installer's text frontend writes after
@@ -375,7 +388,7 @@ fn line(text: &[u8], number: u64) -> Option<Line<'_>> {
         Some(end) => (text.get(end..)?.trim_ascii_start(), Speaker::Kernel),
         None => (text, Speaker::Program),
     };
-    (!text.is_empty()).then_some(Line { text, number, speaker })
+    (!text.is_empty()).then_some(Line { text, number, speaker, is_step: false })
 }
 
 #[cfg(test)]
@@ -386,7 +399,8 @@ mod tests {
 
     fn lines_of(pieces: &[&[u8]]) -> Vec<(u64, String)> {
         let (mut stream, mut lines) = (Stream::default(), Vec::new());
-        let mut keep = |it: Line<'_>| lines.push((it.number, String::from_utf8_lossy(it.text).into_owned()));
+        let mut keep =
+            |it: Line<'_>| lines.push((it.number, String::from_utf8_lossy(it.text).into_owned()));
         for piece in pieces {
             stream.feed(piece, &mut keep);
         }
@@ -413,13 +427,26 @@ mod tests {
             ("a text screen", b"\x1b[2;3HTitle\x1b[5;3HText\x1b[K", &["Title", "Text"]),
             ("UTF-8 frames", "\u{2502} Root password: \u{2502}\n".as_bytes(), &["Root password:"]),
             ("VT100 frames", b"\x1b(0lqqk\x1b(B Title \x0exq\x0f\n", &["Title"]),
-            ("the kernel's time stamp", b"[    5.224443] io scheduler registered\n", &["io scheduler registered"]),
-            ("the kernel interrupts", b"debian login: [   12.345678] random: crng init done\n",
-                &["debian login:", "random: crng init done", "debian login:"]),
-            ("steps in hundredths", b"Installing  ... 3%... 40%",
-                &["Installing  ... 3%", "Installing  ... 3%... 40%", "Installing  ... 3%... 40%"]),
-            ("the kernel interrupts a step", b"Installing  ... 3%[   12.345678] x\n... 40%\n",
-                &["Installing  ... 3%", "x", "Installing  ... 3%... 40%"]),
+            (
+                "the kernel's time stamp",
+                b"[    5.224443] io scheduler registered\n",
+                &["io scheduler registered"],
+            ),
+            (
+                "the kernel interrupts",
+                b"debian login: [   12.345678] random: crng init done\n",
+                &["debian login:", "random: crng init done", "debian login:"],
+            ),
+            (
+                "steps in hundredths",
+                b"Installing  ... 3%... 40%",
+                &["Installing  ... 3%", "Installing  ... 3%... 40%", "Installing  ... 3%... 40%"],
+            ),
+            (
+                "the kernel interrupts a step",
+                b"Installing  ... 3%[   12.345678] x\n... 40%\n",
+                &["Installing  ... 3%", "x", "Installing  ... 3%... 40%"],
+            ),
             ("a sequence that never ends", b"\x1b[12\nnext\n", &["next"]),
         ];
         for (name, bytes, expected) in table {
@@ -431,7 +458,8 @@ mod tests {
     fn lines_are_numbered_as_an_editor_does() {
         assert_eq!(
             lines_of(&[b"a\n\n\rb\rc\n\x1b[Hd\ne"]),
-            [(1, "a"), (3, "b"), (3, "c"), (4, "d"), (5, "e")].map(|(n, text)| (n, text.to_owned()))
+            [(1, "a"), (3, "b"), (3, "c"), (4, "d"), (5, "e")]
+                .map(|(n, text)| (n, text.to_owned()))
         );
     }
 

@@ -199,7 +199,8 @@ impl Watcher {
         }
         let spoken = self.examiner.spoken();
         let mut hits = Vec::new();
-        self.examiner.feed(bytes, &mut |it| hits.push(it));
+        let knowledge = Arc::clone(self.examiner.knowledge());
+        self.examiner.feed(bytes, &mut |it| hits.push(it.keep(&knowledge)));
         self.fed_at = at;
         self.tail_examined = false;
         if self.examiner.spoken() != spoken || self.examiner.program_is_speaking() {
@@ -238,11 +239,9 @@ impl Watcher {
         }
         let is_install = matches!(self.watch.purpose, Purpose::Install);
         match &self.decided {
-            Some(it) if it.verdict == Verdict::EndedWell => Outcome::Success(Success {
-                phase: it.phase,
-                line: it.line.clone(),
-                at: it.at,
-            }),
+            Some(it) if it.verdict == Verdict::EndedWell => {
+                Outcome::Success(Success { phase: it.phase, line: it.line.clone(), at: it.at })
+            }
             Some(judgement) => Outcome::Failure(Box::new(judgement.clone())),
             None => outcome::conclude(
                 Known {
@@ -263,7 +262,8 @@ impl Watcher {
     fn examine_tail(&mut self, at: Duration, findings: &mut Vec<Finding>) {
         self.tail_examined = true;
         let mut hits = Vec::new();
-        self.examiner.examine_tail(&mut |it| hits.push(it));
+        let knowledge = Arc::clone(self.examiner.knowledge());
+        self.examiner.examine_tail(&mut |it| hits.push(it.keep(&knowledge)));
         for hit in hits {
             self.take(&hit, at, findings);
         }
@@ -299,7 +299,11 @@ impl Watcher {
             Verdict::EndedBadly | Verdict::WaitsForInput => {
                 let judgement = self.judge(signature, hit, at);
                 let is_fatal = signature.verdict == Verdict::EndedBadly;
-                let after = if signature.weak { signature.after.max(WEAK_PATIENCE) } else { signature.after };
+                let after = if signature.weak {
+                    signature.after.max(WEAK_PATIENCE)
+                } else {
+                    signature.after
+                };
                 if is_fatal && after.is_zero() {
                     if self.decided.is_none() {
                         self.decide(judgement, findings);
@@ -310,7 +314,12 @@ impl Watcher {
                             && it.judgement.line_number == judgement.line_number
                     })
                 {
-                    self.pending.push(Pending { judgement, after, weak: signature.weak, spoken: hit.spoken });
+                    self.pending.push(Pending {
+                        judgement,
+                        after,
+                        weak: signature.weak,
+                        spoken: hit.spoken,
+                    });
                 }
             }
         }
@@ -322,17 +331,20 @@ impl Watcher {
             Purpose::Verify(_) => Scope::Verify,
         };
         // When the result is booted there is no installer any more.
-        let is_here = match (signature.installer, self.watch.installer) {
-            (None, _) => true,
-            (Some(_), _) if scope == Scope::Verify => false,
-            (Some(this), Some(expected)) => this == expected,
-            (Some(_), None) => true,
-        };
+        let is_here = signature.installer.is_none_or(|this| {
+            scope != Scope::Verify && self.watch.installer.is_none_or(|expected| expected == this)
+        });
         is_here && (signature.scope == Scope::Any || signature.scope == scope)
     }
 
     /// Takes note of how far it got; who asked a question before has gone on.
-    fn advance(&mut self, signature: &Signature, hit: &Hit, at: Duration, findings: &mut Vec<Finding>) {
+    fn advance(
+        &mut self,
+        signature: &Signature,
+        hit: &Hit,
+        at: Duration,
+        findings: &mut Vec<Finding>,
+    ) {
         self.progress_at = at;
         self.pending.retain(|it| it.judgement.verdict != Verdict::WaitsForInput);
         if let Some(phase) = signature.phase
@@ -349,7 +361,13 @@ impl Watcher {
         }
     }
 
-    fn ended_well(&mut self, signature: &Signature, hit: &Hit, at: Duration, findings: &mut Vec<Finding>) {
+    fn ended_well(
+        &mut self,
+        signature: &Signature,
+        hit: &Hit,
+        at: Duration,
+        findings: &mut Vec<Finding>,
+    ) {
         let holds = match self.watch.purpose {
             Purpose::Install => {
                 if self.done.is_none() {
@@ -398,14 +416,17 @@ impl Watcher {
     fn due(&mut self, at: Duration) -> Option<Judgement> {
         let now = self.examiner.spoken();
         self.pending.retain(|it| {
-            it.judgement.verdict == Verdict::EndedBadly || now.saturating_sub(it.spoken) <= QUESTION_LINES
+            it.judgement.verdict == Verdict::EndedBadly
+                || now.saturating_sub(it.spoken) <= QUESTION_LINES
         });
         let silence = at.saturating_sub(self.spoke_at);
         let is_due = |it: &&Pending| match it.judgement.verdict {
             Verdict::EndedBadly => at.saturating_sub(it.judgement.at) >= it.after,
             _ => silence >= it.after,
         };
-        let of = |verdict| self.pending.iter().filter(is_due).filter(move |it| it.judgement.verdict == verdict);
+        let of = |verdict| {
+            self.pending.iter().filter(is_due).filter(move |it| it.judgement.verdict == verdict)
+        };
         let failure = if of(Verdict::EndedBadly).next().is_some() {
             // One that is due brings the others with it: a better one may be younger.
             self.pending
@@ -426,7 +447,12 @@ impl Watcher {
         failure.or_else(question).map(|it| it.judgement.clone())
     }
 
-    fn stalled(&mut self, at: Duration, now: &Evidence, findings: &mut Vec<Finding>) -> Option<Judgement> {
+    fn stalled(
+        &mut self,
+        at: Duration,
+        now: &Evidence,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Judgement> {
         let budgets = self.watch.budgets.clone();
         if at >= budgets.total {
             return Some(self.late(
@@ -452,7 +478,8 @@ impl Watcher {
         if in_phase < budget || self.done.is_some() {
             return None;
         }
-        let goes_on = activity == Activity::Working || at.saturating_sub(self.progress_at) < budgets.idle;
+        let goes_on =
+            activity == Activity::Working || at.saturating_sub(self.progress_at) < budgets.idle;
         if !goes_on {
             let phase = self.phase;
             return Some(self.late(
@@ -469,7 +496,11 @@ impl Watcher {
         if self.slow.replace(self.phase) != Some(self.phase) {
             findings.push(Finding::Noted {
                 signature: "watch/slow".to_owned(),
-                meaning: format!("phase {} takes longer than its {}, but it goes on", self.phase, spell(budget)),
+                meaning: format!(
+                    "phase {} takes longer than its {}, but it goes on",
+                    self.phase,
+                    spell(budget)
+                ),
                 line: None,
             });
         }
@@ -549,4 +580,276 @@ impl Progress {
 /// A length of time as people read it.
 fn spell(time: Duration) -> Span {
     Span::secs(time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn watcher(purpose: Purpose) -> Watcher {
+        let budgets = Budgets {
+            phases: [(Phase::Boot, 10 * MINUTE), (Phase::Packages, 10 * MINUTE)].into(),
+            idle: 3 * MINUTE,
+            total: 60 * MINUTE,
+        };
+        let watch = Watch {
+            purpose,
+            installer: Some(InstallerKind::DebianInstaller),
+            budgets,
+            emulator: Some("QEMU 7.2 miscomputes".to_owned()),
+        };
+        Watcher::new(Arc::new(Knowledge::builtin().unwrap()), watch)
+    }
+
+    fn install() -> Watcher {
+        watcher(Purpose::Install)
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn verdict(findings: &[Finding]) -> Option<&Judgement> {
+        findings.iter().find_map(|it| match it {
+            Finding::Verdict(it) => Some(it.as_ref()),
+            _ => None,
+        })
+    }
+
+    /// Ticks every ten seconds until there is a verdict; the evidence is a
+    /// function of the seconds.
+    fn run(
+        watcher: &mut Watcher,
+        until: u64,
+        evidence: impl Fn(u64) -> Evidence,
+    ) -> Option<(u64, Judgement)> {
+        (0..until).step_by(10).find_map(|second| {
+            let findings = watcher.tick(at(second), &evidence(second));
+            verdict(&findings).map(|it| (second, it.clone()))
+        })
+    }
+
+    fn evidence(disk: u64, cpu_millis: u64) -> Evidence {
+        Evidence {
+            disk_bytes: Some(disk),
+            net_bytes: Some(0),
+            cpu_time: Some(Duration::from_millis(cpu_millis)),
+            answer_fetched: None,
+        }
+    }
+
+    #[test]
+    fn a_question_is_named_when_it_is_the_last_word() {
+        let mut watcher = install();
+        watcher.feed(b"Partition disks\n---------------\n\nPartitioning method:\n  1: Guided, \nPrompt: '?' for help> \n", at(1));
+        // The kernel's chatter is not an answer.
+        watcher.feed(b"[   12.345678] random: crng init done\n", at(8));
+        assert_eq!(verdict(&watcher.tick(at(9), &Evidence::default())), None);
+        let findings = watcher.tick(at(12), &Evidence::default());
+        let judgement = verdict(&findings).unwrap();
+        assert_eq!(judgement.verdict, Verdict::WaitsForInput);
+        assert_eq!(judgement.directive.as_deref(), Some("d-i partman-auto/method string regular"));
+        assert_eq!(judgement.line.as_deref(), Some("Partitioning method:"));
+    }
+
+    #[test]
+    fn a_question_that_somebody_answers_is_none() {
+        let mut watcher = install();
+        watcher.feed(b"Partitioning method:\nPrompt: '?' for help> \n", at(1));
+        watcher.feed(b"Installing the base system  ... 0%", at(5));
+        assert_eq!(verdict(&watcher.tick(at(100), &Evidence::default())), None);
+    }
+
+    #[test]
+    fn a_password_prompt_without_newline_is_seen() {
+        let mut watcher = install();
+        watcher.feed(b"Root password:", at(1));
+        watcher.tick(at(3), &Evidence::default());
+        let findings = watcher.tick(at(12), &Evidence::default());
+        assert_eq!(verdict(&findings).unwrap().signature, "debconf/passwd/root-password");
+    }
+
+    #[test]
+    fn what_is_fatal_counts_at_once() {
+        let mut watcher = install();
+        let text = b"[    1.5] x\n[    1.812400] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
+        let findings = watcher.feed(text, at(2));
+        let judgement = verdict(&findings).unwrap();
+        assert_eq!(
+            (judgement.cause, judgement.signature.as_str()),
+            (Some(Cause::Kernel), "kernel/no-root")
+        );
+        assert_eq!(judgement.line_number, Some(2));
+    }
+
+    #[test]
+    fn a_better_explanation_that_comes_a_moment_later_wins() {
+        let mut watcher = install();
+        assert_eq!(
+            verdict(
+                &watcher.feed(b"!! ERROR: Failed to retrieve the preconfiguration file\n\n", at(1))
+            ),
+            None
+        );
+        let findings =
+            watcher.feed(b"The file needed for preconfiguration could not be retrieved from\nhttp://10.0.2.2/x. The installation\n", at(2));
+        let judgement = verdict(&findings).unwrap();
+        assert_eq!(judgement.signature, "debian-installer/preseed-unreachable");
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_stall() {
+        let (second, judgement) = run(&mut install(), 600, |_| evidence(0, 0)).unwrap();
+        assert_eq!((second, judgement.signature.as_str()), (180, "watch/idle"));
+        assert!(judgement.meaning.contains("an idle processor"), "{}", judgement.meaning);
+    }
+
+    #[test]
+    fn where_nothing_can_be_measured_patience_is_doubled() {
+        let (second, judgement) = run(&mut install(), 600, |_| Evidence::default()).unwrap();
+        assert_eq!((second, judgement.signature.as_str()), (360, "watch/idle"));
+    }
+
+    #[test]
+    fn an_answer_file_that_was_never_fetched_is_said() {
+        let unfetched = |_| Evidence { answer_fetched: Some(false), ..evidence(0, 0) };
+        let (_, judgement) = run(&mut install(), 600, unfetched).unwrap();
+        assert_eq!(judgement.cause, Some(Cause::Network));
+        assert!(
+            judgement.meaning.ends_with("never fetched its answer file"),
+            "{}",
+            judgement.meaning
+        );
+    }
+
+    #[test]
+    fn a_slow_machine_that_works_is_left_alone_until_the_time_is_over() {
+        let works = |second| evidence(second * 100_000, second * 900);
+        let (second, judgement) = run(&mut install(), 7200, works).unwrap();
+        assert_eq!((second, judgement.signature.as_str()), (3600, "watch/timeout"));
+    }
+
+    #[test]
+    fn a_machine_that_only_computes_may_do_so_within_its_budget() {
+        let (second, judgement) =
+            run(&mut install(), 3600, |second| evidence(0, second * 900)).unwrap();
+        assert_eq!((second, judgement.signature.as_str()), (600, "watch/budget"));
+    }
+
+    #[test]
+    fn a_phase_over_its_budget_that_goes_on_is_only_noted() {
+        let mut watcher = install();
+        let mut noted = 0;
+        for second in (0..1800).step_by(10) {
+            let findings = watcher.tick(at(second), &evidence(second * 100_000, 0));
+            noted += findings.iter().filter(|it| matches!(it, Finding::Noted { .. })).count();
+            assert_eq!(verdict(&findings), None);
+        }
+        assert_eq!(noted, 1);
+    }
+
+    #[test]
+    fn an_end_is_judged_by_how_far_it_came() {
+        let boot_loader: &[u8] = b"Installing GRUB boot loader  ... 16%\n";
+        let early: &[u8] = b"Installing the base system  ... 3%\n";
+        for (text, end, expected) in [
+            (boot_loader, End::PoweredOff, Ok(Phase::BootLoader)),
+            (b"IMGBUILD-DONE\n", End::PoweredOff, Ok(Phase::End)),
+            (b"IMGBUILD-DONE\n[  9.123456] reboot: Power down\n", End::Exited, Ok(Phase::End)),
+            (
+                b"IMGBUILD-DONE\n[    9.123456] reboot: Restarting system\n",
+                End::Exited,
+                Err("watch/rebooted"),
+            ),
+            (boot_loader, End::Rebooted, Err("watch/rebooted")),
+            (boot_loader, End::Halted, Err("watch/halted")),
+            (early, End::PoweredOff, Err("watch/too-early")),
+            (early, End::Exited, Err("watch/too-early")),
+            (early, End::Rebooted, Err("watch/rebooted-early")),
+            (boot_loader, End::Panicked, Err("watch/panicked")),
+            (boot_loader, End::Deleted, Err("watch/deleted")),
+            (boot_loader, End::Failed("no valid host".to_owned()), Err("watch/platform")),
+            (b"!! ERROR: Bad archive mirror\n", End::PoweredOff, Err("debconf/mirror/bad")),
+        ] {
+            let mut watcher = install();
+            watcher.feed(text, at(60));
+            match (watcher.conclude(&end, at(61)), expected) {
+                (Outcome::Success(it), Ok(phase)) => assert_eq!(it.phase, phase),
+                (Outcome::Failure(it), Err(id)) => assert_eq!(it.signature, id),
+                (outcome, _) => panic!("{end:?}: {outcome:?}"),
+            }
+        }
+        let mut watcher = install();
+        watcher.feed(boot_loader, at(60));
+        let Outcome::Failure(judgement) = watcher.conclude(&End::Rebooted, at(61)) else {
+            panic!()
+        };
+        assert_eq!(
+            judgement.directive.as_deref(),
+            Some("d-i debian-installer/exit/poweroff boolean true")
+        );
+    }
+
+    #[test]
+    fn a_login_prompt_proves_a_result() {
+        let mut watcher = watcher(Purpose::Verify(Condition::LoginPrompt));
+        watcher.feed(b"[FAILED] Failed to start x.service - X.\n\nDebian GNU/Linux 13 debian ttyS0\n\ndebian login: ", at(30));
+        let findings = watcher.tick(at(32), &Evidence::default());
+        assert_eq!(verdict(&findings).unwrap().verdict, Verdict::EndedWell);
+        assert!(matches!(watcher.conclude(&End::Exited, at(40)), Outcome::Success(_)));
+    }
+
+    #[test]
+    fn a_pattern_proves_a_result() {
+        let condition = VerifyCondition::Console("^ready (?:now)?$".to_owned());
+        let knowledge = Arc::new(Knowledge::for_verify(&[], &condition).unwrap());
+        let mut watcher = watcher(Purpose::Verify(Condition::from(&condition)));
+        watcher.examiner = Examiner::new(knowledge);
+        assert_eq!(verdict(&watcher.feed(b"debian login:\n", at(1))), None);
+        assert!(verdict(&watcher.feed(b"ready now\n", at(2))).is_some());
+    }
+
+    #[test]
+    fn a_panic_under_emulation_is_doubted() {
+        let mut watcher = watcher(Purpose::Verify(Condition::LoginPrompt));
+        let findings = watcher.feed(
+            b"[    3.123460] Kernel panic - not syncing: Attempted to kill init! exitcode=0xb\n",
+            at(5),
+        );
+        assert_eq!(verdict(&findings).unwrap().doubt.as_deref(), Some("QEMU 7.2 miscomputes"));
+    }
+
+    #[test]
+    fn a_result_that_goes_off_is_not_proved() {
+        let mut watcher = watcher(Purpose::Verify(Condition::LoginPrompt));
+        watcher.feed(b"Welcome to Debian GNU/Linux 13 (trixie)!\n", at(5));
+        assert!(matches!(watcher.conclude(&End::PoweredOff, at(9)), Outcome::Failure(_)));
+    }
+
+    #[test]
+    fn progress_counts_packages_and_hundredths() {
+        let mut watcher = install();
+        let findings = watcher.feed(
+            b"Installing the base system  ... 3%... 40%\nimgbuild-quick: packages 3/10\n",
+            at(5),
+        );
+        let progress: Vec<_> = findings
+            .iter()
+            .filter_map(|it| match it {
+                Finding::Progress(it) => Some((it.what.as_str(), it.done, it.total, it.is_percent)),
+                _ => None,
+            })
+            .collect();
+        let base = "Installing the base system";
+        assert_eq!(
+            progress,
+            [
+                (base, 3, Some(100), true),
+                (base, 40, Some(100), true),
+                ("packages", 3, Some(10), false)
+            ]
+        );
+    }
 }
