@@ -173,6 +173,7 @@ pub enum Source {
 
 impl Source {
     /// The same with secrets filled in, as in a URL with a password.
+    #[must_use]
     pub fn revealed(&self, variables: &BTreeMap<String, Variable>) -> Self {
         let it = |text: &String| reveal(text, variables);
         let mut source = self.clone();

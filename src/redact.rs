@@ -4,7 +4,7 @@
 //! template, a shell or a log may have given them, and replaces them.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::{Arc, RwLock},
 };
 
@@ -110,7 +110,10 @@ fn forms(value: &str) -> Vec<String> {
         return Vec::new();
     }
     let json = serde_json::Value::from(value).to_string();
-    let hex: String = value.bytes().map(|it| format!("{it:02x}")).collect();
+    let hex = value.bytes().fold(String::new(), |mut text, it| {
+        _ = write!(text, "{it:02x}");
+        text
+    });
     let mut forms = vec![
         value.to_owned(),
         value.trim().to_owned(),

@@ -22,10 +22,8 @@ impl Work {
     /// A spec for the quick installer; `more` goes behind it.
     fn new(variant: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let target = option_env!("CARGO_TARGET_DIR").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-            PathBuf::from,
-        );
+        let target = option_env!("CARGO_TARGET_DIR")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
         let fixture = target.join("quick-installer");
         assert!(fixture.join("linux").is_file(), "run `make quick-installer` first");
         let fixture = fixture.display();
@@ -162,7 +160,8 @@ fn failure(variant: &str) -> String {
 
 #[test]
 fn a_spec_becomes_an_image_that_was_booted() {
-    let work = Work::new("ok", "[verify]\nconsole = \"quick-system: marker: installed by imgbuild\"\n");
+    let work =
+        Work::new("ok", "[verify]\nconsole = \"quick-system: marker: installed by imgbuild\"\n");
     let output = work.build();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let image = work.path("quick.qcow2");
@@ -195,7 +194,10 @@ fn a_spec_becomes_an_image_that_was_booted() {
 
 #[test]
 fn uefi_direct_boot_and_a_config_drive_work_as_well() {
-    let work = Work::new("ok", "firmware = \"uefi\"\nboot = \"direct\"\ndelivery = \"config-drive\"\n[verify]\nconsole = \"quickhost login:\"\n");
+    let work = Work::new(
+        "ok",
+        "firmware = \"uefi\"\nboot = \"direct\"\ndelivery = \"config-drive\"\n[verify]\nconsole = \"quickhost login:\"\n",
+    );
     let output = work.build();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(work.leftovers(), Vec::<PathBuf>::new());

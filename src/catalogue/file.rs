@@ -238,7 +238,7 @@ pub(super) fn resolve(
     for name in names {
         // Deeper than this only a circle is.
         let base = (depth < 16).then(|| find(name.get_ref())).flatten();
-        let base = base.ok_or_else(|| Problem::Extends(name))?;
+        let base = base.ok_or(Problem::Extends(name))?;
         whole = whole.over(&resolve(&base, find, depth + 1)?);
     }
     whole.extends = None;

@@ -25,7 +25,7 @@ pub struct Arguments {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub struct Everywhere {
-    /// Folder for runs in progress [default: $XDG_STATE_HOME/imgbuild]
+    /// Folder for runs in progress [default: `$XDG_STATE_HOME/imgbuild`]
     #[arg(
         long,
         global = true,
@@ -34,7 +34,7 @@ pub struct Everywhere {
         hide_env_values = true
     )]
     pub work_dir: Option<Utf8PathBuf>,
-    /// Folder for downloads [default: $XDG_CACHE_HOME/imgbuild]
+    /// Folder for downloads [default: `$XDG_CACHE_HOME/imgbuild`]
     #[arg(
         long,
         global = true,
@@ -43,7 +43,7 @@ pub struct Everywhere {
         hide_env_values = true
     )]
     pub cache_dir: Option<Utf8PathBuf>,
-    /// Folder with OS catalogue files of your own [default: $XDG_CONFIG_HOME/imgbuild/os]
+    /// Folder with OS catalogue files of your own [default: `$XDG_CONFIG_HOME/imgbuild/os`]
     #[arg(
         long,
         global = true,

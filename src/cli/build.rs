@@ -301,10 +301,9 @@ fn new_run(work: &Utf8Path, name: &str) -> String {
     if !taken(&first) {
         return first;
     }
-    (2..).map(|n| format!("{first}-{n}")).find(|it| !taken(it)).unwrap_or(first)
+    (2..10_000).map(|n| format!("{first}-{n}")).find(|it| !taken(it)).unwrap_or(first)
 }
 
 fn absolute(path: &Utf8Path) -> Utf8PathBuf {
     path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned())
 }
-

@@ -20,13 +20,14 @@ use crate::{
 };
 
 /// `imgbuild validate`
-pub(super) async fn validate(arguments: &Validate, cx: &Surroundings) -> Result<(), Failure> {
+pub(super) fn validate(arguments: &Validate, cx: &Surroundings) -> Result<(), Failure> {
     let catalogue = load::catalogue(&cx.home)?;
     let mut reports = Vec::new();
     let mut n_wrong = 0;
     for path in &arguments.specs {
-        let mut sink = Sink { format: arguments.format, colours: cx.colours, reports: &mut reports };
-        if validate_one(path, arguments, &catalogue, cx, &mut sink).await {
+        let mut sink =
+            Sink { format: arguments.format, colours: cx.colours, reports: &mut reports };
+        if validate_one(path, arguments, &catalogue, &mut sink) {
             if arguments.format == ReportFormat::Human {
                 _ = writeln!(std::io::stdout(), "{path}: valid");
             }
@@ -59,11 +60,10 @@ impl Sink<'_> {
     }
 }
 
-async fn validate_one(
+fn validate_one(
     path: &Utf8Path,
     arguments: &Validate,
     catalogue: &Catalogue,
-    cx: &Surroundings,
     sink: &mut Sink<'_>,
 ) -> bool {
     let loaded =
@@ -75,7 +75,7 @@ async fn validate_one(
             return false;
         }
     };
-    match check_answers(&loaded, cx).await {
+    match check_answers(&loaded) {
         Ok((findings, used)) => {
             let build = loaded.build();
             let name = prepare::answer_name(build);
@@ -109,7 +109,7 @@ async fn validate_one(
 type Answers = ((answer::Findings, String), std::collections::BTreeSet<String>);
 
 /// Renders the answer file and checks it, as `build` would.
-async fn check_answers(loaded: &Loaded, _: &Surroundings) -> Result<Answers, Failure> {
+fn check_answers(loaded: &Loaded) -> Result<Answers, Failure> {
     let rendered =
         loaded.render(&Extras { ssh_public_key: Some("ssh-ed25519 AAAA".to_owned()) })?;
     let build = loaded.build();
@@ -133,10 +133,7 @@ fn reports_of(error: &dyn miette::Diagnostic, path: &Utf8Path) -> Vec<Report> {
                 _ => "error",
             },
             code: it.code().map(|it| it.to_string()).unwrap_or_default(),
-            file: place
-                .as_ref()
-                .and_then(|it| it.0.clone())
-                .unwrap_or_else(|| path.to_string()),
+            file: place.as_ref().and_then(|it| it.0.clone()).unwrap_or_else(|| path.to_string()),
             line: place.as_ref().map(|it| it.1),
             column: place.as_ref().map(|it| it.2),
             message: it.to_string(),
@@ -157,9 +154,7 @@ pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
         let inspection = answer::inspect(path.as_str(), &text, &catalogue);
         let id = arguments.os.clone().or_else(|| inspection.os_id());
         let os = match id {
-            Some(id) => {
-                Some(catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, &catalogue))?)
-            }
+            Some(id) => Some(catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, &catalogue))?),
             None => None,
         };
         let findings = answer::lint(&inspection, os.as_deref(), &text);

@@ -7,9 +7,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 /// Exit statuses, as `imgbuild --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Status {
-    /// Done.
-    Done = 0,
+pub(super) enum Status {
     /// Failed, and nothing was left behind.
     Failed = 1,
     /// The command line is wrong. Clap uses it, too.
@@ -24,7 +22,7 @@ pub enum Status {
 
 /// Why a command ends with another status than 0.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// The status it ends with.
     pub status: Status,
     /// What is to be said; nothing where it was said already.
@@ -33,22 +31,22 @@ pub struct Failure {
 
 impl Failure {
     /// The work failed.
-    pub fn failed(error: impl Diagnostic + Send + Sync + 'static) -> Self {
+    pub(super) fn failed(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self { status: Status::Failed, report: Some(Box::new(error)) }
     }
 
     /// The command line asks for something that cannot be.
-    pub fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
+    pub(super) fn usage(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self { status: Status::Usage, report: Some(Box::new(error)) }
     }
 
     /// A spec or an answer file is not valid.
-    pub fn invalid(error: impl Diagnostic + Send + Sync + 'static) -> Self {
+    pub(super) fn invalid(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self { status: Status::Invalid, report: Some(Box::new(error)) }
     }
 
     /// Ends with a status; what there is to say was said.
-    pub fn silent(status: Status) -> Self {
+    pub(super) fn silent(status: Status) -> Self {
         Self { status, report: None }
     }
 }
@@ -56,7 +54,7 @@ impl Failure {
 /// An error of the command itself, with a remedy.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{message}")]
-pub struct Plain {
+pub(super) struct Plain {
     message: String,
     #[help]
     help: Option<String>,
@@ -66,18 +64,18 @@ pub struct Plain {
 
 impl Plain {
     /// Says what is wrong and what to do.
-    pub fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self { message: message.into(), help: Some(help.into()), source: None }
     }
 
     /// A file or folder could not be read or written.
-    pub fn io(message: impl Into<String>, source: std::io::Error) -> Self {
+    pub(super) fn io(message: impl Into<String>, source: std::io::Error) -> Self {
         Self { message: message.into(), help: None, source: Some(source) }
     }
 }
 
 /// An error as people see it.
-pub fn render(error: &dyn Diagnostic, colours: bool) -> String {
+pub(super) fn render(error: &dyn Diagnostic, colours: bool) -> String {
     let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let mut text = String::new();
     // Links are for terminals that know them; a log should have plain text.
@@ -89,6 +87,6 @@ pub fn render(error: &dyn Diagnostic, colours: bool) -> String {
 }
 
 /// Prints an error to standard error.
-pub fn print(error: &dyn Diagnostic, colours: bool) {
+pub(super) fn print(error: &dyn Diagnostic, colours: bool) {
     _ = writeln!(std::io::stderr(), "{}", render(error, colours).trim_end());
 }

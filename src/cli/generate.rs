@@ -105,7 +105,9 @@ fn tree_directive(os: &Os) -> &'static str {
     use crate::catalogue::Dialect;
     match os.dialect {
         Dialect::Kickstart => "a line `url --url=https://…`",
-        Dialect::Preseed => "lines `d-i mirror/http/hostname string …` and `d-i mirror/http/directory string …`",
+        Dialect::Preseed => {
+            "lines `d-i mirror/http/hostname string …` and `d-i mirror/http/directory string …`"
+        }
         Dialect::Autoyast | Dialect::Agama | Dialect::Autoinstall | Dialect::Other => {
             "write a spec with `imgbuild init` that names it"
         }

@@ -6,7 +6,7 @@ use super::arguments::Everywhere;
 
 /// The folders of one user.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub(crate) struct Home {
     /// Runs in progress, and the logs of past ones.
     pub work: Utf8PathBuf,
     /// Downloads, and what was found out about this machine.
@@ -18,7 +18,7 @@ pub struct Home {
 impl Home {
     /// The folders that the options name, else those of the XDG base directory
     /// specification below `home`.
-    pub fn of(options: &Everywhere, environment: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn of(options: &Everywhere, environment: &dyn Fn(&str) -> Option<String>) -> Self {
         let home = environment("HOME").unwrap_or_else(|| "/tmp".to_owned());
         let base = |variable: &str, below_home: &str| {
             environment(variable)

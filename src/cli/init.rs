@@ -68,7 +68,8 @@ fn from_answer_file(
 
 /// The built-in spec of a system where there is one, else the least that works.
 fn for_os(id: &str, catalogue: &Catalogue) -> Result<Files, Failure> {
-    let os: std::sync::Arc<Os> = catalogue.get(id).ok_or_else(|| load::unknown_os(id, catalogue))?;
+    let os: std::sync::Arc<Os> =
+        catalogue.get(id).ok_or_else(|| load::unknown_os(id, catalogue))?;
     let template = os.template.clone().ok_or_else(|| {
         Failure::usage(Plain::new(
             format!("there is no built-in answer file for {}", os.title),
@@ -97,8 +98,9 @@ fn extension(template: &str) -> &str {
 }
 
 fn yaml_of(text: &str) -> Result<String, Failure> {
-    let value: serde_json::Value = toml::from_str(text)
-        .map_err(|it| Failure::failed(Plain::new(format!("cannot write YAML: {it}"), "use TOML")))?;
+    let value: serde_json::Value = toml::from_str(text).map_err(|it| {
+        Failure::failed(Plain::new(format!("cannot write YAML: {it}"), "use TOML"))
+    })?;
     serde_yaml::to_string(&value)
         .map_err(|it| Failure::failed(Plain::new(format!("cannot write YAML: {it}"), "use TOML")))
 }

@@ -34,12 +34,12 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// What the spec means.
-    pub fn build(&self) -> &Build {
+    pub(super) fn build(&self) -> &Build {
         &self.checked.build
     }
 
     /// Renders the answer file.
-    pub fn render(&self, extras: &Extras) -> Result<Rendered, Failure> {
+    pub(super) fn render(&self, extras: &Extras) -> Result<Rendered, Failure> {
         let loader: Arc<dyn render::TemplateLoader> =
             Arc::new(Templates { folder: self.folder.clone() });
         render::answer_file(self.build(), &loader, extras).map_err(Failure::invalid)
@@ -64,12 +64,7 @@ pub(super) fn load(
         }
         _ => {
             let generated = generate::spec_of_answer_file(path, &text, overrides, catalogue)?;
-            (
-                format!("(worked out from {path})"),
-                generated.text,
-                Syntax::Toml,
-                generated.notes,
-            )
+            (format!("(worked out from {path})"), generated.text, Syntax::Toml, generated.notes)
         }
     };
     let mut checked = spec::check_text(&name, &text, syntax, &inputs, catalogue, mode)
@@ -121,7 +116,10 @@ pub(super) fn unknown_os(id: &str, catalogue: &Catalogue) -> Failure {
     } else {
         format!("did you mean {}? `imgbuild os list` shows all", near.join(", "))
     };
-    Failure::usage(Plain::new(format!("there is no operating system `{id}` in the catalogue"), help))
+    Failure::usage(Plain::new(
+        format!("there is no operating system `{id}` in the catalogue"),
+        help,
+    ))
 }
 
 /// The built-in catalogue and the user's own files.
@@ -130,7 +128,8 @@ pub(super) fn catalogue(home: &Home) -> Result<Catalogue, Failure> {
         return Ok(Catalogue::built_in());
     };
     let mut files = BTreeMap::new();
-    for path in entries.filter_map(Result::ok).filter_map(|it| Utf8PathBuf::try_from(it.path()).ok())
+    for path in
+        entries.filter_map(Result::ok).filter_map(|it| Utf8PathBuf::try_from(it.path()).ok())
     {
         if path.extension() == Some("toml") {
             files.insert(path.to_string(), read(&path)?);
@@ -148,7 +147,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<String, Failure> {
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|it| **it == b'\n').count() + 1;
+        let line = error.as_bytes()[..at].split(|it| *it == b'\n').count();
         Failure::invalid(Plain::new(
             format!("{path}:{line}: this is not UTF-8 text"),
             "save the file as UTF-8",
@@ -179,7 +178,11 @@ fn inputs(values: &Values) -> Result<Inputs, Failure> {
 }
 
 /// Prints warnings as people see them.
-pub(super) fn print_warnings(checked: &Checked, used: &std::collections::BTreeSet<String>, colours: bool) {
+pub(super) fn print_warnings(
+    checked: &Checked,
+    used: &std::collections::BTreeSet<String>,
+    colours: bool,
+) {
     let mut warnings = checked.warnings.clone();
     warnings.extend(checked.unused_variables(used));
     if !warnings.is_empty() {

@@ -79,7 +79,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
     match command {
         Command::Init(arguments) => init::init(arguments, cx),
-        Command::Validate(arguments) => check::validate(arguments, cx).await,
+        Command::Validate(arguments) => check::validate(arguments, cx),
         Command::Render(arguments) => show::render(arguments, cx).await,
         Command::Plan(arguments) => show::plan(arguments, cx).await,
         Command::Build(arguments) => build::build(arguments, cx).await,

@@ -25,11 +25,10 @@ pub(super) fn os(arguments: &Os, home: &Home) -> Result<(), Failure> {
             let files = std::collections::BTreeMap::from([(file.to_string(), text.clone())]);
             Catalogue::built_in().with(&files).map_err(Failure::invalid)?;
             let target = home.os.join(&name);
-            let written = fs_err::create_dir_all(&home.os)
-                .and_then(|()| fs_err::write(&target, &text));
-            written.map_err(|it| {
-                Failure::failed(Plain::io(format!("cannot write `{target}`"), it))
-            })?;
+            let written =
+                fs_err::create_dir_all(&home.os).and_then(|()| fs_err::write(&target, &text));
+            written
+                .map_err(|it| Failure::failed(Plain::io(format!("cannot write `{target}`"), it)))?;
             _ = writeln!(std::io::stdout(), "{target}");
         }
     }
@@ -37,8 +36,7 @@ pub(super) fn os(arguments: &Os, home: &Home) -> Result<(), Failure> {
 }
 
 fn list(catalogue: &Catalogue, json: bool) {
-    let entries: Vec<_> =
-        catalogue.ids().iter().filter_map(|id| catalogue.get(id)).collect();
+    let entries: Vec<_> = catalogue.ids().iter().filter_map(|id| catalogue.get(id)).collect();
     if json {
         let rows: Vec<_> = entries.iter().map(|it| row(it)).collect();
         print_json(&rows);

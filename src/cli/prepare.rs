@@ -5,14 +5,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
 use sha2::{Digest as _, Sha256};
 
-use super::{Surroundings, failure::{self, Failure, Plain, Status}, load::Loaded};
+use super::{
+    Surroundings,
+    failure::{self, Failure, Plain, Status},
+    load::Loaded,
+};
 use crate::{
     answer,
     installer::{self, CommandLine},
-    model::{Build, BootMethod, Target, UserAction, VerifyCondition},
+    model::secrets,
+    model::{BootMethod, Build, Target, UserAction, VerifyCondition},
     plan::{self, Action, Plan, Stage},
     redact::{Redactor, Secret},
-    model::secrets,
     render::{Extras, Rendered},
     runner::{self, folder::RunFolder},
     source::Cache,
@@ -72,12 +76,12 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
     let plan = plan::qemu::plan(build, &target, &command_line.text());
     check_runners(&loaded, &plan, cx).await?;
     let inputs = inputs(build, &rendered, &redactor);
-    Ok(Prepared { rendered, command_line, findings, plan, redactor, inputs, loaded })
+    Ok(Prepared { loaded, rendered, command_line, findings, plan, redactor, inputs })
 }
 
 impl Prepared {
     /// Prints what is wrong with the answer file; mistakes end the command.
-    pub fn print_findings(&self, colours: bool) -> Result<(), Failure> {
+    pub(super) fn print_findings(&self, colours: bool) -> Result<(), Failure> {
         let name = answer_name(self.loaded.build());
         let report = self.findings.report(&name, &self.rendered.masked);
         if let Some(report) = report {
@@ -90,7 +94,7 @@ impl Prepared {
     }
 
     /// Lets no stage take longer than the whole build may.
-    pub fn limit(&mut self, timeout: Span) {
+    pub(super) fn limit(&mut self, timeout: Span) {
         for stage in &mut self.plan.stages {
             stage.timeout = stage.timeout.min(timeout);
             if let Action::Install(install) = &mut stage.action {
@@ -101,22 +105,22 @@ impl Prepared {
 
     /// What the stages of this build share. Where guests have to be reached a key
     /// is made, and the answer file gets it.
-    pub async fn context(
+    pub(super) async fn context(
         &self,
         cx: &Surroundings,
         folder: &RunFolder,
         run: &str,
     ) -> Result<runner::Context, Failure> {
         let mut key = None;
-        let mut answers = self.rendered.expose().to_owned();
+        let mut rendered = None;
         if self.needs_key() {
-            let made = runner::BuildKey::make(folder.path(), &cx.guard)
-                .await
-                .map_err(Failure::failed)?;
+            let made =
+                runner::BuildKey::make(folder.path(), &cx.guard).await.map_err(Failure::failed)?;
             let extras = Extras { ssh_public_key: Some(made.public.clone()) };
-            answers = self.loaded.render(&extras)?.expose().to_owned();
+            rendered = Some(self.loaded.render(&extras)?);
             key = Some(made);
         }
+        let answers = rendered.as_ref().unwrap_or(&self.rendered).expose().to_owned();
         let spec_folder = &self.loaded.folder;
         Ok(runner::Context {
             build: Arc::new(self.loaded.build().clone()),
@@ -134,7 +138,7 @@ impl Prepared {
     }
 
     /// Whether a key has to be made to reach guests.
-    pub fn needs_key(&self) -> bool {
+    pub(super) fn needs_key(&self) -> bool {
         self.plan.stages.iter().any(|it| match &it.action {
             Action::Verify { verify, .. } => matches!(verify.condition, VerifyCondition::Ssh(_)),
             Action::User { action, .. } => {
@@ -162,11 +166,7 @@ fn redactor(build: &Build, rendered: &Rendered) -> Redactor {
 
 /// Asks each runner program what it takes, so that a mistake in a stage's input
 /// is found before anything runs.
-async fn check_runners(
-    loaded: &Loaded,
-    plan: &Plan,
-    cx: &Surroundings,
-) -> Result<(), Failure> {
+async fn check_runners(loaded: &Loaded, plan: &Plan, cx: &Surroundings) -> Result<(), Failure> {
     let external = |stage: &Stage| match &stage.action {
         Action::User { action: UserAction::External { runner, input }, .. } => {
             Some((stage.name.clone(), runner.clone(), input.clone()))
@@ -174,8 +174,9 @@ async fn check_runners(
         _ => None,
     };
     for (stage, runner, input) in plan.stages.iter().filter_map(external) {
-        let description =
-            crate::runner::external::describe(&runner, &cx.guard).await.map_err(Failure::invalid)?;
+        let description = crate::runner::external::describe(&runner, &cx.guard)
+            .await
+            .map_err(Failure::invalid)?;
         let document = &loaded.checked.document;
         let Some(node) = input_node(document, &stage) else { continue };
         let mut errors = Vec::new();

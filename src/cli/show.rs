@@ -46,7 +46,9 @@ pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Resu
     _ = writeln!(out, "{}", prepared.rendered.masked.trim_end());
     _ = writeln!(out, "\n# kernel command line");
     _ = writeln!(out, "{}", mask(&prepared.command_line.text()));
-    for (name, text) in crate::media::boot_disk::configuration(build.arch, &prepared.command_line.text()) {
+    for (name, text) in
+        crate::media::boot_disk::configuration(build.arch, &prepared.command_line.text())
+    {
         _ = writeln!(out, "\n# boot disk: {name}\n{}", mask(text.trim_end()));
     }
     drop(out);
@@ -90,7 +92,10 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
     }
     _ = writeln!(out, "\ninputs {}", prepared.inputs);
     if current {
-        _ = writeln!(out, "nothing has changed since the image was built; `build` would do nothing");
+        _ = writeln!(
+            out,
+            "nothing has changed since the image was built; `build` would do nothing"
+        );
     }
     drop(out);
     prepared.print_findings(cx.colours)

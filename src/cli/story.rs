@@ -37,10 +37,11 @@ pub(super) fn write(
     let failure = outcome.result.as_ref().err().map(failure);
     let observed = runner.observed();
     let marked = failure.as_ref().and_then(|it| it.line.clone());
-    let end = state.took.iter().find(|it| it.0 == "install").map_or_else(
-        || state.phases.last().map_or(1, |it| it.1 + 1000),
-        |it| it.1,
-    );
+    let end = state
+        .took
+        .iter()
+        .find(|it| it.0 == "install")
+        .map_or_else(|| state.phases.last().map_or(1, |it| it.1 + 1000), |it| it.1);
     let report = Report {
         name: plan.name.clone(),
         outcome: super::build::outcome_text(outcome).to_owned(),

@@ -11,7 +11,7 @@ static SPECS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/specs");
 
 /// The templates that a spec may use.
 #[derive(Clone, Debug)]
-pub struct Templates {
+pub(super) struct Templates {
     /// The spec's folder.
     pub folder: Utf8PathBuf,
 }
@@ -36,12 +36,12 @@ impl Templates {
 }
 
 /// A built-in template.
-pub fn built_in(name: &str) -> Option<&'static str> {
+pub(super) fn built_in(name: &str) -> Option<&'static str> {
     BUILT_IN.get_file(name)?.contents_utf8()
 }
 
 /// The built-in spec of an operating system.
-pub fn built_in_spec(id: &str) -> Option<&'static str> {
+pub(super) fn built_in_spec(id: &str) -> Option<&'static str> {
     SPECS.get_file(format!("{id}.toml"))?.contents_utf8()
 }
 

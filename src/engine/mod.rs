@@ -22,7 +22,7 @@ pub use event::{Event, Level, Lifetime, Resource, ResourceKind, Teller, Unit};
 pub use journal::{Journal, JournalError, State};
 
 /// How long undoing one resource may take, with all its tries.
-const RELEASE_DEADLINE: Duration = Duration::from_secs(180);
+const RELEASE_DEADLINE: Duration = Duration::from_mins(3);
 /// The pause before undoing is tried again; it doubles.
 const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 

@@ -265,7 +265,7 @@ fn own(parameter: &str, build: &Build) -> Result<String, InstallerError> {
     if parameter.trim().is_empty() || revealed.contains(['\n', '\r', '\0']) {
         return fails("write one parameter, `name=value`, an entry");
     }
-    let is_quoted = revealed.matches('"').count() % 2 == 0;
+    let is_quoted = revealed.matches('"').count().is_multiple_of(2);
     if !is_quoted || (revealed.contains(char::is_whitespace) && !revealed.contains('"')) {
         return fails("write one parameter an entry; a value with blanks goes in double quotes");
     }

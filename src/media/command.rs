@@ -163,7 +163,7 @@ async fn stop(child: &mut Child) {
 mod tests {
     use super::*;
 
-    const RUN: Run<'static> = Run { program: "sh", remedy: "", patience: Duration::from_secs(60) };
+    const RUN: Run<'static> = Run { program: "sh", remedy: "", patience: Duration::from_mins(1) };
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");

@@ -79,8 +79,13 @@ pub async fn run(
         return Err(CommandError::NotStarted { program, source });
     }
     let n_more = (out.len() + err.len()).saturating_sub(LAST_LINES);
-    let last = out.iter().chain(&err).skip(n_more).map(|it| format!("\n  {it}")).collect();
+    let last = indented(out.iter().chain(&err).skip(n_more));
     Err(CommandError::Failed { program, status, last })
+}
+
+/// Each line after a line break.
+pub(super) fn indented<'a>(lines: impl Iterator<Item = &'a String>) -> String {
+    lines.fold(String::new(), |text, it| text + "\n  " + it)
 }
 
 /// Tells every line and returns the last ones.

@@ -24,6 +24,8 @@ use crate::{
 pub const PROTOCOL: u32 = 1;
 /// How long a cancelled program may take to give up by itself.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+/// Giving something back may take a while, though not for ever.
+const RELEASE: std::time::Duration = std::time::Duration::from_mins(2);
 /// `describe` does no work.
 const DESCRIBE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -66,7 +68,7 @@ pub enum ExternalError {
 }
 
 fn causes_text(causes: &[String]) -> String {
-    causes.iter().map(|it| format!("\n  {it}")).collect()
+    super::command::indented(causes.iter())
 }
 
 /// What a runner program says of itself.
@@ -96,7 +98,8 @@ enum Said {
         done: u64,
         total: Option<u64>,
     },
-    Said {
+    #[serde(rename = "said")]
+    Line {
         text: String,
     },
     Done {
@@ -115,6 +118,12 @@ enum Said {
 struct ClaimedResource {
     label: String,
     name: String,
+    #[serde(default = "scratch")]
+    lifetime: Lifetime,
+}
+
+fn scratch() -> Lifetime {
+    Lifetime::Scratch
 }
 
 /// The name of the program that is runner `name`.
@@ -171,14 +180,19 @@ pub async fn run(
         };
         match said {
             Said::Claimed { resource } => {
-                cx.claim(Resource {
+                let claimed = cx.claim(Resource {
                     label: resource.label,
                     kind: ResourceKind::External(name.to_owned()),
                     name: resource.name,
                     id: None,
-                    lifetime: Lifetime::Scratch,
-                })?;
-                talk.send(&serde_json::json!({"ok": true})).await.map_err(StageError::of)?;
+                    lifetime: resource.lifetime,
+                });
+                let answer = match &claimed {
+                    Ok(()) => serde_json::json!({"ok": true}),
+                    Err(error) => serde_json::json!({"ok": false, "message": error.to_string()}),
+                };
+                talk.send(&answer).await.map_err(StageError::of)?;
+                claimed?;
             }
             Said::Confirmed { label, id } => cx.confirm(&label, &id)?,
             Said::Progress { done, total } => cx.teller().tell(Event::Progress {
@@ -187,7 +201,7 @@ pub async fn run(
                 total,
                 unit: Unit::Items,
             }),
-            Said::Said { text } => cx.teller().info(text),
+            Said::Line { text } => cx.teller().info(text),
             Said::Done { output } => {
                 talk.end().await;
                 return Ok(output);
@@ -208,16 +222,17 @@ pub async fn release(name: &str, resource: &Resource, guard: &Guard) -> Result<(
     });
     talk.send(&line).await?;
     drop(talk.input.take());
-    let program = talk.program.clone();
-    let status = talk.child.wait().await.map_err(|source| ExternalError::Io { program, source })?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(ExternalError::Failed {
-        message: format!("`{}` could not release `{}`: {status}", talk.program, resource.name),
+    let failed = |why: String| ExternalError::Failed {
+        message: format!("`{}` could not release `{}`: {why}", program(name), resource.name),
         causes: vec![],
         help: None,
-    })
+    };
+    match tokio::time::timeout(RELEASE, talk.child.wait()).await {
+        Err(_) => Err(failed(format!("it did not end within {} s", RELEASE.as_secs()))),
+        Ok(Err(source)) => Err(ExternalError::Io { program: program(name), source }),
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(failed(status.to_string())),
+    }
 }
 
 /// A conversation with a runner program.

@@ -3,7 +3,10 @@
 use camino::Utf8Path;
 use secrecy::ExposeSecret as _;
 
-use super::{QemuRunner, fetch::Fetched};
+use super::{
+    QemuRunner,
+    fetch::{Fetched, fetched},
+};
 use crate::{
     engine::{StageCx, StageError},
     media::{
@@ -30,7 +33,7 @@ impl QemuRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         let context = &self.context;
-        let fetched = self.fetched(cx)?;
+        let fetched = fetched(cx)?;
         if matches!(delivery, Delivery::ConfigDrive | Delivery::Volume) {
             let resource = self.claim(stage, "answer-volume", cx)?;
             self.write_answers(delivery, Utf8Path::new(&resource.name), cx).map_err(of)?;
@@ -81,7 +84,7 @@ impl QemuRunner {
         let context = &self.context;
         let metadata = self.metadata();
         if delivery == Delivery::ConfigDrive {
-            let meta_data = metadata::meta_data(&metadata);
+            let described = metadata::meta_data(&metadata);
             let ec2 = serde_json::json!({
                 "instance-id": metadata.instance_id, "hostname": metadata.hostname,
                 "local-hostname": metadata.hostname,
@@ -89,7 +92,7 @@ impl QemuRunner {
             let network = metadata::network_data();
             let drive = config_drive::ConfigDrive {
                 user_data: &context.answers,
-                meta_data: &meta_data,
+                meta_data: &described,
                 ec2_meta_data: &ec2,
                 network_data: Some(&network),
             };
@@ -101,10 +104,10 @@ impl QemuRunner {
         let file = boot.volume_file.as_deref().unwrap_or("ks.cfg");
         let answers = context.answers.expose_secret().as_bytes();
         let mut contents = vec![volume::VolumeFile { path: file, bytes: answers }];
-        let meta_data = format!("instance-id: {}\n", metadata.instance_id);
+        let instance = format!("instance-id: {}\n", metadata.instance_id);
         if file == "user-data" {
             // cloud-init takes the volume only with both.
-            contents.push(volume::VolumeFile { path: "meta-data", bytes: meta_data.as_bytes() });
+            contents.push(volume::VolumeFile { path: "meta-data", bytes: instance.as_bytes() });
         }
         volume::write(label, &contents, out.as_std_path(), &cx.cancel)?;
         Ok(())
@@ -123,7 +126,11 @@ impl QemuRunner {
     }
 
     /// Where the initrd is that the installer is started with.
-    pub(super) fn installer_initrd(&self, cx: &StageCx<'_>, fetched: &Fetched) -> camino::Utf8PathBuf {
+    pub(super) fn installer_initrd(
+        &self,
+        cx: &StageCx<'_>,
+        fetched: &Fetched,
+    ) -> camino::Utf8PathBuf {
         let own = self.context.folder.file(files::INITRD);
         cx.output("boot-disk")
             .and_then(|it| it.get("initrd")?.as_str().map(Into::into))

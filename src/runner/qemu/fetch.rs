@@ -36,14 +36,18 @@ impl QemuRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         let context = &self.context;
-        let fetch = FetchCx::new(
-            context.release.guard.clone(),
-            cx.teller().clone(),
-            cx.cancel.clone(),
-        )
-        .map_err(StageError::of)?;
+        let fetch =
+            FetchCx::new(context.release.guard.clone(), cx.teller().clone(), cx.cancel.clone())
+                .map_err(StageError::of)?;
         let build = &context.build;
-        let files = source::fetch(&source.revealed(&build.variables), &build.os, build.arch, &context.cache, &fetch).await;
+        let files = source::fetch(
+            &source.revealed(&build.variables),
+            &build.os,
+            build.arch,
+            &context.cache,
+            &fetch,
+        )
+        .await;
         let files = files.map_err(|error| match error {
             SourceError::Cancelled => StageError::Cancelled,
             error => StageError::of(error),
@@ -64,11 +68,11 @@ impl QemuRunner {
         };
         Ok(serde_json::to_value(fetched).unwrap_or_default())
     }
+}
 
-    /// What the stage put out, in this run or before it was resumed.
-    pub(super) fn fetched(&self, cx: &StageCx<'_>) -> Result<Fetched, StageError> {
-        cx.output("fetch")
-            .and_then(|it| serde_json::from_value(it.clone()).ok())
-            .ok_or_else(|| StageError::of(super::ImageError::NotFetched))
-    }
+/// What the stage put out, in this run or before it was resumed.
+pub(super) fn fetched(cx: &StageCx<'_>) -> Result<Fetched, StageError> {
+    cx.output("fetch")
+        .and_then(|it| serde_json::from_value(it.clone()).ok())
+        .ok_or_else(|| StageError::of(super::ImageError::NotFetched))
 }

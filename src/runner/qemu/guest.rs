@@ -12,6 +12,7 @@ use miette::Diagnostic;
 
 use super::{
     QemuRunner,
+    fetch::fetched,
     install::of,
     machine::disk,
     watch::{Meanwhile, Watched, knowledge_error},
@@ -32,7 +33,7 @@ use crate::{
 /// The pause between two tries to reach a guest that is still booting.
 const PAUSE: Duration = Duration::from_secs(3);
 /// How long a guest may take to switch itself off.
-const POWER_OFF: Duration = Duration::from_secs(180);
+const POWER_OFF: Duration = Duration::from_mins(3);
 
 /// Why work in a guest failed.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -46,7 +47,9 @@ pub enum GuestError {
     NoPort(#[source] std::io::Error),
     /// It let nobody in.
     #[error("the guest does not let `{user}` in over SSH: {last}")]
-    #[diagnostic(help("its answer file has to put `{{{{ build.ssh_public_key }}}}` into the authorized keys of `{user}`, or cloud-init has to; and it has to run an SSH server"))]
+    #[diagnostic(help(
+        "its answer file has to put `{{{{ build.ssh_public_key }}}}` into the authorized keys of `{user}`, or cloud-init has to; and it has to run an SSH server"
+    ))]
     NotReached {
         /// The account.
         user: String,
@@ -138,7 +141,7 @@ impl QemuRunner {
             .map_err(of)?;
         self.claim(stage, &format!("{}-machine", stage.name), cx)?;
         let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
-        let kernel = self.fetched(cx).ok().map(|it| it.kernel.path);
+        let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
         let forward = Forward::choose().map_err(StageError::of)?;
         spec.forwards.push((forward.port, 22));
@@ -314,7 +317,7 @@ impl QemuRunner {
             let last = last.lines().last().unwrap_or_default().trim().to_owned();
             if last.contains("Permission denied") {
                 let since = *refused_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > Duration::from_secs(60) {
+                if since.elapsed() > Duration::from_mins(1) {
                     let user = user.to_owned();
                     return Err(StageError::of(GuestError::NotReached { user, last }));
                 }
@@ -326,6 +329,7 @@ impl QemuRunner {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a playbook is told all of them")]
     async fn play(
         &self,
         user: &str,
@@ -380,9 +384,21 @@ impl QemuRunner {
     fn ssh_options(&self, port: u16) -> Vec<String> {
         let key = self.context.key.as_ref().map(|it| it.private.to_string()).unwrap_or_default();
         let options = [
-            "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
-            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10",
-            "-o", "IdentitiesOnly=yes", "-o", "ServerAliveInterval=15", "-i",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ConnectTimeout=10",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "ServerAliveInterval=15",
+            "-i",
         ];
         let mut options: Vec<String> = options.map(str::to_owned).into();
         options.extend([key, "-p".to_owned(), port.to_string()]);

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use miette::Diagnostic;
 use sha2::{Digest as _, Sha256};
 
-use super::{QemuRunner, install::of};
+use super::{QemuRunner, fetch::fetched, install::of};
 use crate::{
     CancellationToken,
     engine::{StageCx, StageError, Teller},
@@ -130,7 +130,7 @@ impl QemuRunner {
         let state = cx.state();
         let mut digests = context.digests.clone();
         let mut trust = String::new();
-        if let Ok(fetched) = self.fetched(cx) {
+        if let Ok(fetched) = fetched(cx) {
             digests.insert("kernel".into(), format!("sha256:{}", fetched.kernel.sha256));
             digests.insert("initrd".into(), format!("sha256:{}", fetched.initrd.sha256));
             digests.insert("kernel origin".into(), fetched.kernel.origin);
@@ -210,8 +210,7 @@ fn digest(
 /// Moves the image to its name in one step: nobody ever sees half of it there.
 fn place(image: &Utf8Path, target: &Utf8Path, run: &str) -> Result<(), StageError> {
     use std::os::unix::fs::PermissionsExt as _;
-    let failed =
-        |source| StageError::of(ImageError::Publish { path: target.to_owned(), source });
+    let failed = |source| StageError::of(ImageError::Publish { path: target.to_owned(), source });
     if let Some(folder) = target.parent().filter(|it| !it.as_str().is_empty()) {
         fs_err::create_dir_all(folder).map_err(failed)?;
     }

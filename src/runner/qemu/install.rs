@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, str::FromStr as _};
 use camino::Utf8Path;
 
 use super::{
-    QemuRunner, boot_disk::final_command_line, machine::disk, watch::knowledge_error,
+    QemuRunner, boot_disk::final_command_line, fetch::fetched, machine::disk,
+    watch::knowledge_error,
 };
 use crate::{
     console::{
@@ -28,7 +29,7 @@ impl QemuRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         let context = &self.context;
-        let fetched = self.fetched(cx)?;
+        let fetched = fetched(cx)?;
         let install = &action.install;
         let resource = self.claim(stage, "disk", cx)?;
         let path = Utf8Path::new(&resource.name);

@@ -56,15 +56,14 @@ impl ConsoleLog {
     }
 
     fn masked(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.file.write_all(self.redactor.mask(text).as_bytes()),
-            Err(_) => {
-                let text = String::from_utf8_lossy(bytes);
-                if self.redactor.is_in(&text) {
-                    return self.file.write_all(self.redactor.mask(&text).as_bytes());
-                }
-                self.file.write_all(bytes)
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            self.file.write_all(self.redactor.mask(text).as_bytes())
+        } else {
+            let text = String::from_utf8_lossy(bytes);
+            if self.redactor.is_in(&text) {
+                return self.file.write_all(self.redactor.mask(&text).as_bytes());
             }
+            self.file.write_all(bytes)
         }
     }
 }
@@ -88,8 +87,7 @@ mod tests {
             log.finish().unwrap();
             let stored = fs_err::read_to_string(&path).unwrap();
             assert_eq!(
-                stored,
-                "\x1b[0mpassword <sensitive:pw> set\r\nnext <sensitive:pw>",
+                stored, "\x1b[0mpassword <sensitive:pw> set\r\nnext <sensitive:pw>",
                 "in steps of {step}"
             );
         }

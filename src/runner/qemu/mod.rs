@@ -103,10 +103,15 @@ impl QemuRunner {
     }
 
     /// Claims what a stage will create, by its label.
-    fn claim(&self, stage: &Stage, label: &str, cx: &mut StageCx<'_>) -> Result<Resource, StageError> {
-        let planned = stage.planned(label).ok_or_else(|| {
-            StageError::of(ImageError::NotPlanned { label: label.to_owned() })
-        })?;
+    fn claim(
+        &self,
+        stage: &Stage,
+        label: &str,
+        cx: &mut StageCx<'_>,
+    ) -> Result<Resource, StageError> {
+        let planned = stage
+            .planned(label)
+            .ok_or_else(|| StageError::of(ImageError::NotPlanned { label: label.to_owned() }))?;
         let resource = self.context.folder.resource(planned);
         cx.claim(resource.clone())?;
         Ok(resource)

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::{
     QemuRunner,
+    fetch::fetched,
     guest::Forward,
     install::of,
     machine::disk,
@@ -41,11 +42,10 @@ impl QemuRunner {
             .map_err(of)?;
         self.claim(stage, "verify-machine", cx)?;
         let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
-        let kernel = self.fetched(cx).ok().map(|it| it.kernel.path);
+        let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine("verify", planned, root, kernel.as_deref(), cx).await?;
         let own = &context.build.console;
-        let knowledge =
-            Knowledge::for_verify(own, &verify.condition).map_err(knowledge_error)?;
+        let knowledge = Knowledge::for_verify(own, &verify.condition).map_err(knowledge_error)?;
         let emulator = (spec.accelerator == "tcg" && self.qemu_major() < 8).then(|| {
             "QEMU 7's software emulation has a fault that makes some kernels panic: try a newer \
              QEMU before you doubt the image"
@@ -94,7 +94,8 @@ impl QemuRunner {
 
     fn qemu_major(&self) -> u32 {
         let observed = self.observed.borrow();
-        let version = observed.machine.get("qemu").and_then(|it| it.split('.').next()?.parse().ok());
+        let version =
+            observed.machine.get("qemu").and_then(|it| it.split('.').next()?.parse().ok());
         version.unwrap_or(0)
     }
 }

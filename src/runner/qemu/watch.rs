@@ -8,11 +8,11 @@ use std::{
 use super::{ImageError, MachineFailed, QemuRunner, log::ConsoleLog};
 use crate::{
     console::{
+        Verdict,
         evidence::Evidence,
         knowledge::{Knowledge, SignatureError},
         outcome::{End, Judgement, Outcome},
         watch::{Finding, Progress, Watch, Watcher},
-        Verdict,
     },
     engine::{Event, StageCx, StageError, Unit},
     platform::qemu::{
@@ -170,11 +170,13 @@ impl QemuRunner {
                 }
             }
             match judged {
-                Some(judgement) if judgement.verdict == Verdict::EndedWell => {
-                    if !installs && meanwhile.is_none() {
-                        _ = log.finish();
-                        return Ok(Watched::Reached(Box::new(machine)));
-                    }
+                Some(judgement)
+                    if judgement.verdict == Verdict::EndedWell
+                        && !installs
+                        && meanwhile.is_none() =>
+                {
+                    _ = log.finish();
+                    return Ok(Watched::Reached(Box::new(machine)));
                 }
                 Some(judgement) => break judgement,
                 None => {}
