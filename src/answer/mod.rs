@@ -1,39 +1,77 @@
-//! STAND-IN
-use crate::catalogue::{Catalogue, Dialect, Os};
-pub struct Found {
-    pub value: String,
+//! What an answer file says of itself: dialect, system, install tree, how it ends.
+//!
+//! [`inspect`] works everything out that one file states, as evidence with its
+//! line; [`lint`] says what is wrong with it for the release it is for, [`check`]
+//! the same for a build. Both work on the text alone.
+
+mod agama;
+mod autoinstall;
+mod autoyast;
+mod finding;
+mod hints;
+mod inspection;
+mod kickstart;
+mod lint;
+mod preseed;
+mod residue;
+mod text;
+mod xml;
+mod yaml;
+
+pub use finding::{AnswerReport, Finding, FindingSeverity, Findings};
+pub use inspection::{End, Inspection, Password, RemoteView, Stated};
+pub use lint::{check, lint};
+
+use crate::catalogue::{Catalogue, Dialect, InstallerKind};
+
+/// Works out what an answer file states. `name` is the file's name, which counts
+/// as evidence where the text has none.
+pub fn inspect(name: &str, text: &str, catalogue: &Catalogue) -> Inspection {
+    let mut inspection =
+        Inspection { name: name.to_owned(), dialect: dialect_of(text), ..Inspection::default() };
+    inspection.residue = residue::find_all(text)
+        .into_iter()
+        .map(|span| {
+            let found = text.get(span.clone()).unwrap_or_default().to_owned();
+            Stated::new(found, text, span, "a template's mark")
+        })
+        .collect();
+    match inspection.dialect {
+        Some(Dialect::Kickstart) => kickstart::inspect(&mut inspection, text, catalogue),
+        Some(Dialect::Preseed) => preseed::inspect(&mut inspection, text, catalogue),
+        Some(Dialect::Autoyast) => autoyast::inspect(&mut inspection, text, catalogue),
+        Some(Dialect::Agama) => agama::inspect(&mut inspection, text, catalogue),
+        Some(Dialect::Autoinstall) => autoinstall::inspect(&mut inspection, text, catalogue),
+        None => {}
+    }
+    inspection.installer = inspection.dialect.map(installer_of);
+    inspection
 }
-pub struct Inspection {
-    pub dialect: Option<Dialect>,
-    pub tree: Option<Found>,
-}
-impl Inspection {
-    pub fn os_id(&self) -> Option<String> {
+
+/// The language of a text.
+fn dialect_of(text: &str) -> Option<Dialect> {
+    let start = text.trim_start_matches('\u{feff}').trim_start();
+    if autoyast::is_autoyast(start) {
+        Some(Dialect::Autoyast)
+    } else if agama::is_agama(start) {
+        Some(Dialect::Agama)
+    } else if preseed::is_preseed(text) {
+        Some(Dialect::Preseed)
+    } else if autoinstall::is_autoinstall(start) {
+        Some(Dialect::Autoinstall)
+    } else if kickstart::is_kickstart(text) {
+        Some(Dialect::Kickstart)
+    } else {
         None
     }
-    pub fn notes(&self) -> Vec<String> {
-        vec![]
+}
+
+fn installer_of(dialect: Dialect) -> InstallerKind {
+    match dialect {
+        Dialect::Kickstart => InstallerKind::Anaconda,
+        Dialect::Preseed => InstallerKind::DebianInstaller,
+        Dialect::Autoyast => InstallerKind::Autoyast,
+        Dialect::Agama => InstallerKind::Agama,
+        Dialect::Autoinstall => InstallerKind::Subiquity,
     }
-}
-pub fn inspect(_: &str, _: &str, _: &Catalogue) -> Inspection {
-    Inspection { dialect: None, tree: None }
-}
-#[derive(Debug, Default)]
-pub struct Findings;
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("x")]
-pub struct FindingsReport;
-impl Findings {
-    pub fn is_fatal(&self) -> bool {
-        false
-    }
-    pub fn report(&self, _: &str, _: &str) -> Option<FindingsReport> {
-        None
-    }
-}
-pub fn check(_: &Os, _: &str) -> Findings {
-    Findings
-}
-pub fn lint(_: &Inspection, _: Option<&Os>, _: &str) -> Findings {
-    Findings
 }

@@ -1,0 +1,226 @@
+//! What imgbuild works out from an answer file alone.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use imgbuild::{
+    answer::{End, Inspection, RemoteView, check, inspect, lint},
+    catalogue::{Catalogue, Dialect},
+};
+use proptest::prelude::*;
+
+fn look(name: &str, text: &str) -> Inspection {
+    inspect(name, text, &Catalogue::built_in())
+}
+
+struct Expected {
+    dialect: Dialect,
+    os: Option<&'static str>,
+    tree: Option<&'static str>,
+    end: End,
+}
+
+fn assert_looks_like(name: &str, text: &str, expected: &Expected) {
+    let found = look(name, text);
+    assert_eq!(found.dialect, Some(expected.dialect), "{name}");
+    assert_eq!(found.os_id().as_deref(), expected.os, "{name}: {found:?}");
+    assert_eq!(found.tree.as_ref().map(|it| it.value.as_str()), expected.tree, "{name}: {found:?}");
+    assert_eq!(found.end.as_ref().map(|it| it.value), Some(expected.end), "{name}");
+    // Whatever an editor did to the lines.
+    for other in [text.replace('\n', "\r\n"), format!("\u{feff}{text}")] {
+        let again = look(name, &other);
+        assert_eq!(again.os_id(), found.os_id(), "{name}");
+        assert_eq!(
+            again.tree.map(|it| (it.value, it.line)),
+            found.tree.clone().map(|it| (it.value, it.line)),
+            "{name}"
+        );
+        assert_eq!(again.end.map(|it| it.value), found.end.clone().map(|it| it.value), "{name}");
+    }
+}
+
+#[test]
+fn a_kickstart_states_tree_release_and_end() {
+    for (url, os) in [
+        (
+            "url --url=http://archives.fedoraproject.org/pub/archive/fedora/linux/releases/18/Fedora/x86_64/os/",
+            "fedora-18",
+        ),
+        ("url --url=\"http://vault.centos.org/6.4/os/x86_64/\"  # quoted", "centos-6.4"),
+        ("url --url https://repo.almalinux.org/almalinux/9/BaseOS/$basearch/os/", "alma-9"),
+        (
+            "url --noverifyssl --url='https://dl.rockylinux.org/pub/rocky/9/BaseOS/x86_64/os/'",
+            "rocky-9",
+        ),
+    ] {
+        let text = format!(
+            "install\n# a comment\n{url}\nrootpw --plaintext hunter22\nreboot\npoweroff\n\
+             %packages\n@core\n%end\n%post\nreboot\nurl --url=http://other/\n%end\n"
+        );
+        let tree = url.split(['\'', '"', ' ', '=']).find(|it| it.starts_with("http")).unwrap();
+        let tree = tree.replace("$basearch", "x86_64");
+        let expected = Expected {
+            dialect: Dialect::Kickstart,
+            os: Some(os),
+            tree: Some(Box::leak(tree.into_boxed_str())),
+            end: End::Poweroff,
+        };
+        assert_looks_like("x.ks", &text, &expected);
+        let found = look("x.ks", &text);
+        assert_eq!(found.tree.as_ref().unwrap().line, 3);
+        assert!(found.passwords[0].value.is_plain);
+    }
+}
+
+#[test]
+fn the_last_end_directive_counts() {
+    for (ends, end) in [
+        ("poweroff\nreboot", End::Reboot),
+        ("reboot\nshutdown", End::Poweroff),
+        ("halt", End::Halt),
+        ("", End::Asks),
+    ] {
+        let text = format!("rootpw --lock\nbootloader\n{ends}\n%packages\n%end\n");
+        assert_eq!(look("a.ks", &text).end.unwrap().value, end, "{ends}");
+    }
+}
+
+#[test]
+fn the_files_of_2013_are_understood() {
+    let preseed = "#ubuntu_baseurl=http://us.archive.ubuntu.com/ubuntu/dists/quantal/\n\
+                   d-i debian-installer/locale string en_US\n\
+                   d-i network-console/password password ${adminpw}\n\
+                   d-i passwd/root-password password ${adminpw}\n\
+                   d-i debian-installer/exit/poweroff boolean true\n";
+    let expected = Expected {
+        dialect: Dialect::Preseed,
+        os: Some("ubuntu-12.10"),
+        tree: Some("http://us.archive.ubuntu.com/ubuntu"),
+        end: End::Poweroff,
+    };
+    assert_looks_like("ubuntu-12.10-jeos.preseed", preseed, &expected);
+    let found = look("x", preseed);
+    assert_eq!(found.remote[0].value, RemoteView::WaitingSsh);
+    assert_eq!(found.residue.len(), 2);
+
+    let kickstart = "url --url=REPLACE THIS\nvnc --password=${adminpw}\nrootpw ${adminpw}\n\
+                     poweroff\n%packages\n@base\n%end\n";
+    let expected = Expected {
+        dialect: Dialect::Kickstart,
+        os: Some("rhel-6.10"),
+        tree: None,
+        end: End::Poweroff,
+    };
+    assert_looks_like("rhel-6-jeos.ks", kickstart, &expected);
+    let found = look("rhel-6-jeos.ks", kickstart);
+    assert_eq!(found.remote[0].value, RemoteView::Vnc);
+    assert_eq!(found.doubts.len(), 1);
+}
+
+#[test]
+fn a_preseed_states_mirror_and_suite() {
+    let text = "d-i mirror/country string manual\nd-i mirror/http/hostname string 10.0.2.2:3142\n\
+                d-i mirror/http/directory string /debian\nd-i mirror/http/proxy string\n\
+                d-i mirror/suite string trixie\nd-i debian-installer/exit/poweroff boolean true\n";
+    let expected = Expected {
+        dialect: Dialect::Preseed,
+        os: Some("debian-13"),
+        tree: Some("http://10.0.2.2:3142/debian"),
+        end: End::Poweroff,
+    };
+    assert_looks_like("preseed.cfg", text, &expected);
+    let halting = format!("{text}d-i debian-installer/exit/halt boolean true\n");
+    assert_eq!(look("x", &halting).end.unwrap().value, End::Halt);
+    let without = "d-i mirror/http/hostname string archive.ubuntu.com\nd-i a/b note\n";
+    let expected = Expected {
+        dialect: Dialect::Preseed,
+        os: None,
+        tree: Some("http://archive.ubuntu.com/ubuntu"),
+        end: End::Reboot,
+    };
+    assert_looks_like("preseed.cfg", without, &expected);
+    let moving = "d-i mirror/suite string stable\nd-i mirror/http/hostname string ftp.debian.org\n";
+    assert_eq!(look("preseed.cfg", moving).doubts.len(), 1);
+}
+
+#[test]
+fn an_autoyast_profile_states_product_and_end() {
+    let text = "<?xml version=\"1.0\"?>\n<!DOCTYPE profile>\n\
+         <profile xmlns=\"http://www.suse.com/1.0/yast2ns\" \
+         xmlns:config=\"http://www.suse.com/1.0/configns\">\n<general><mode>\
+         <confirm config:type=\"boolean\">false</confirm>\
+         <halt config:type=\"boolean\">true</halt></mode></general>\n\
+         <add-on><add_on_products config:type=\"list\"><listentry>\
+         <media_url>http://download.opensuse.org/distribution/leap/15.6/repo/oss</media_url>\
+         </listentry></add_on_products></add-on>\n\
+         <users config:type=\"list\"><user><username>root</username>\
+         <user_password>hunter22</user_password></user></users>\n</profile>\n";
+    let expected = Expected {
+        dialect: Dialect::Autoyast,
+        os: Some("opensuse-15.6"),
+        tree: None,
+        end: End::Poweroff,
+    };
+    assert_looks_like("autoinst.xml", text, &expected);
+    assert!(look("x", text).passwords[0].value.is_plain);
+}
+
+#[test]
+fn agama_and_autoinstall_are_recognised() {
+    let agama = "{\n  \"product\": { \"id\": \"openSUSE_Leap\" },\n  \
+                 \"root\": { \"password\": \"x\" }\n}\n";
+    let expected = Expected {
+        dialect: Dialect::Agama,
+        os: Some("opensuse-16.0"),
+        tree: None,
+        end: End::Poweroff,
+    };
+    assert_looks_like("leap.json", agama, &expected);
+    let autoinstall = "#cloud-config\nautoinstall:\n  version: 1\n  identity:\n    \
+                       hostname: a\n    username: b\n    password: $6$x$y\n  apt:\n    \
+                       sources_list: |\n      deb http://a/ubuntu noble main\n  shutdown: poweroff\n";
+    let expected = Expected {
+        dialect: Dialect::Autoinstall,
+        os: Some("ubuntu-24.04"),
+        tree: None,
+        end: End::Poweroff,
+    };
+    assert_looks_like("user-data", autoinstall, &expected);
+}
+
+#[test]
+fn what_is_no_answer_file_is_not_taken_for_one() {
+    for text in [
+        "",
+        "hello",
+        "#!/bin/sh\nreboot\n",
+        "version = 1\nname = \"x\"\nos = \"debian-13\"\n",
+        "[package]\nname = \"x\"\n",
+        "<html></html>",
+        "{\"a\": 1}",
+        "a: b\n",
+    ] {
+        assert_eq!(look("x", text).dialect, None, "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn arbitrary_text_does_not_panic(
+        head in prop::sample::select(vec!["", "d-i a/b string ", "url --url=", "%packages\n", "<profile ",
+            "{\"product\": ", "#cloud-config\nautoinstall:\n  ", "part / --size="]),
+        text in "(?s).{0,200}",
+    ) {
+        let text = format!("{head}{text}");
+        let found = look("x", &text);
+        for os in ["debian-13", "fedora-18", "rhel-9", "opensuse-15.6", "opensuse-16.0", "ubuntu-24.04"] {
+            let os = Catalogue::built_in().get(os).unwrap();
+            let findings = check(&os, &text);
+            if let Some(report) = findings.report("x", &text) {
+                _ = format!("{:?}", miette::Report::new(report));
+            }
+            _ = lint(&found, Some(&os), &text);
+        }
+    }
+}
