@@ -301,6 +301,8 @@ async fn every_kind_of_machine_is_one_that_qemu_makes() {
         it.program = "qemu-system-aarch64".into();
         it.machine = "virt".into();
     };
+    let host = Host { cache: folder.path().to_owned(), guard: guard() };
+    let no_arm_emulator = host.version("qemu-system-aarch64").await.is_none();
     LocalSet::new()
         .run_until(async {
             for (arch, machine, bus, nic, has_uefi) in [
@@ -315,6 +317,10 @@ async fn every_kind_of_machine_is_one_that_qemu_makes() {
                 (Arch::Aarch64, "virt", "virtio", "virtio-net-pci", true),
                 (Arch::Aarch64, "virt", "scsi", "virtio-net-pci", true),
             ] {
+                // `make setup` installs what aarch64 needs only when it is asked to.
+                if arch == Arch::Aarch64 && (no_arm_emulator || firmware::find(arch).is_err()) {
+                    continue;
+                }
                 let mut spec = bare();
                 if arch == Arch::Aarch64 {
                     arm(&mut spec);
