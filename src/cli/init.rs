@@ -70,16 +70,11 @@ fn from_answer_file(
 fn for_os(id: &str, catalogue: &Catalogue) -> Result<Files, Failure> {
     let os: std::sync::Arc<Os> =
         catalogue.get(id).ok_or_else(|| load::unknown_os(id, catalogue))?;
-    let template = os.template.clone().ok_or_else(|| {
+    let built_in = os.template.clone().and_then(|it| Some((templates::built_in(&it)?, it)));
+    let (text, template) = built_in.ok_or_else(|| {
         Failure::usage(Plain::new(
             format!("there is no built-in answer file for {}", os.title),
             format!("write one, and run `imgbuild init {id} --from FILE`"),
-        ))
-    })?;
-    let text = templates::built_in(&template).ok_or_else(|| {
-        Failure::failed(Plain::new(
-            format!("the built-in template `{template}` is missing"),
-            "this is a mistake in imgbuild's catalogue",
         ))
     })?;
     let local = format!("{}.{}", os.id, extension(&template));

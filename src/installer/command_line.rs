@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use crate::{
     catalogue::{Dialect, fill},
-    model::{BootMethod, Build, Delivery, Source, reveal},
+    model::{BootMethod, Build, Delivery, Platform, Source, reveal, seen_from_guest},
     render::serial_port,
 };
 
@@ -130,6 +130,11 @@ pub fn context(build: &Build) -> InstallerContext {
         Source::Kernel { .. } => (build.os.tree_url(build.arch), false),
         Source::Package { mirror, .. } => (Some(mirror.clone()), false),
     };
+    // The tree may be on this machine, which its guests know by another address.
+    let tree_url = tree_url.map(|it| match &build.platform {
+        Platform::Qemu(_) => seen_from_guest(&it),
+        Platform::Openstack(_) => it,
+    });
     InstallerContext {
         answer_url: USER_DATA_URL.to_owned(),
         volume_label: build.os.boot.volume_label.clone(),
