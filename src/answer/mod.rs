@@ -42,7 +42,7 @@ pub fn inspect(name: &str, text: &str, catalogue: &Catalogue) -> Inspection {
         Some(Dialect::Autoyast) => autoyast::inspect(&mut inspection, text, catalogue),
         Some(Dialect::Agama) => agama::inspect(&mut inspection, text, catalogue),
         Some(Dialect::Autoinstall) => autoinstall::inspect(&mut inspection, text, catalogue),
-        None => {}
+        Some(Dialect::Other) | None => {}
     }
     inspection.installer = inspection.dialect.map(installer_of);
     inspection
@@ -73,5 +73,6 @@ fn installer_of(dialect: Dialect) -> InstallerKind {
         Dialect::Autoyast => InstallerKind::Autoyast,
         Dialect::Agama => InstallerKind::Agama,
         Dialect::Autoinstall => InstallerKind::Subiquity,
+        Dialect::Other => InstallerKind::Other,
     }
 }

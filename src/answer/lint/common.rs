@@ -54,6 +54,7 @@ fn end(inspection: &Inspection, gatherer: &mut Gatherer<'_>) {
         }
         Dialect::Agama => "the boot parameter `inst.finish=poweroff`",
         Dialect::Autoinstall => "`shutdown: poweroff`",
+        Dialect::Other => return,
     };
     let Some(end) = &inspection.end else { return };
     let (message, verb) = match end.value {

@@ -15,6 +15,9 @@ use super::{
 
 /// What is wrong with the answer file of a build.
 pub fn check(os: &Os, text: &str) -> Findings {
+    if os.dialect == Dialect::Other {
+        return Findings::default();
+    }
     let mut inspection = inspect("", text, &Catalogue::built_in());
     if inspection.dialect.is_none() && !text.trim().is_empty() {
         // Too little in it to be sure: what the system takes decides.
@@ -65,5 +68,6 @@ fn dialect_text(dialect: Dialect) -> &'static str {
         Dialect::Autoyast => "an AutoYaST profile",
         Dialect::Agama => "an Agama profile",
         Dialect::Autoinstall => "an autoinstall file",
+        Dialect::Other => "an answer file of its own",
     }
 }
