@@ -16,8 +16,7 @@ use super::{
 /// What is wrong with the answer file of a build.
 pub fn check(os: &Os, text: &str) -> Findings {
     if os.dialect == Dialect::Other {
-        // Handed over as it is: only its installer knows what is wrong with it.
-        return Gatherer::new(text).end();
+        return Findings::default();
     }
     let mut inspection = inspect("", text, &Catalogue::built_in());
     if inspection.dialect.is_none() && !text.trim().is_empty() {
