@@ -25,8 +25,15 @@ struct EntryEndpoint {
     #[serde(default)]
     interface: String,
     url: String,
-    #[serde(alias = "region_id")]
+    region_id: Option<String>,
+    /// The same under its old name.
     region: Option<String>,
+}
+
+impl EntryEndpoint {
+    fn region(&self) -> Option<&str> {
+        self.region_id.as_deref().or(self.region.as_deref())
+    }
 }
 
 /// The endpoint of a service in a catalogue.
@@ -43,7 +50,7 @@ pub(super) fn find<'a>(
             .flat_map(|entry| &entry.endpoints)
             .find(|it| {
                 it.interface.trim_end_matches("URL") == interface.as_str()
-                    && region.is_none_or(|wanted| it.region.as_deref() == Some(wanted))
+                    && region.is_none_or(|wanted| it.region() == Some(wanted))
             })
             .map(|it| it.url.as_str())
     })
@@ -54,7 +61,7 @@ pub(super) fn describe(catalog: &[Entry]) -> String {
     let mut known: Vec<_> = catalog
         .iter()
         .flat_map(|entry| entry.endpoints.iter().map(move |it| (entry, it)))
-        .map(|(entry, it)| format!("{} ({}, {})", entry.kind, it.region.as_deref().unwrap_or("no region"), it.interface))
+        .map(|(entry, it)| format!("{} ({}, {})", entry.kind, it.region().unwrap_or("no region"), it.interface))
         .collect();
     known.sort();
     known.dedup();
