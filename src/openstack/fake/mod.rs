@@ -1,0 +1,263 @@
+//! A cloud of pretence, for tests and for users' CI.
+//!
+//! Keystone, Glance, Nova, Neutron and Cinder over real HTTP on loopback, with
+//! their states, delays, quotas and manners, and able to fail any request in
+//! any way named. It keeps no data: of an upload it remembers length and digest.
+//! How the services behave was measured on a real cloud; the conversation tests
+//! run against both.
+
+mod compute;
+mod identity;
+mod image;
+mod network;
+mod server;
+mod state;
+mod volume;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::{
+    CloudConfig, Service,
+    config::{Auth, Domain, Interface, Scope, Tls, Who},
+};
+use state::State;
+
+/// The user's password, and the application credential's secret.
+pub const PASSWORD: &str = "pretence-password";
+
+/// The ID of an application credential that the cloud knows.
+pub const APPLICATION_CREDENTIAL: &str = "app-credential-id";
+
+/// How the cloud behaves.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    /// How long each change of state takes.
+    pub delay: Duration,
+    /// How long a token lives.
+    pub token_life: Duration,
+    /// How long a guest runs until it powers off; for ever where not given.
+    pub guest: Option<Duration>,
+    /// What a guest says while it runs, a line each tenth of that.
+    pub console: Vec<String>,
+    /// The most bytes of console that Nova returns.
+    pub window: usize,
+    /// Whether the console of a stopped server can be read.
+    pub console_when_off: bool,
+    /// The most items on a page.
+    pub page: usize,
+    /// How many servers, volumes, snapshots and ports there may be of each.
+    pub quota: usize,
+    /// Services it does not have.
+    pub without: Vec<Service>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(20),
+            token_life: Duration::from_secs(3600),
+            guest: Some(Duration::from_millis(100)),
+            console: (1..=10).map(|n| format!("guest line {n}")).collect(),
+            window: 100 * 1024,
+            console_when_off: false,
+            page: 1000,
+            quota: 10,
+            without: Vec::new(),
+        }
+    }
+}
+
+/// A way to fail a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The connection ends, and nothing is done.
+    Refused,
+    /// 500, and nothing is done.
+    Broken,
+    /// 503 with `Retry-After`, and nothing is done.
+    Unavailable,
+    /// 401, and every token is invalid from now on.
+    Expired,
+    /// 409, and nothing is done.
+    Conflict,
+    /// It is done, and there is never an answer.
+    NoAnswer,
+    /// It is done, and the connection ends.
+    ReplyLost,
+    /// It is done, and the answer ends in the middle.
+    Truncated,
+}
+
+impl Fault {
+    /// Every way there is.
+    pub const ALL: [Self; 8] = [
+        Self::Refused,
+        Self::Broken,
+        Self::Unavailable,
+        Self::Expired,
+        Self::Conflict,
+        Self::NoAnswer,
+        Self::ReplyLost,
+        Self::Truncated,
+    ];
+}
+
+/// Which requests fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The one with this number; the first is 0.
+    Nth(usize),
+    /// All from this number on.
+    From(usize),
+    /// So many whose title contains this, such as `POST /compute/v2.1/servers`.
+    Matching(String, usize),
+}
+
+/// Something that is in the cloud.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Thing {
+    /// `server`, `port`, `volume` …
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its ID.
+    pub id: String,
+}
+
+/// A cloud of pretence; it ends when this is dropped.
+#[derive(Debug)]
+pub struct FakeCloud {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    address: SocketAddr,
+    manners: Manners,
+    state: Mutex<State>,
+    control: Mutex<Control>,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    /// The titles of all requests.
+    requests: Vec<String>,
+    faults: Vec<(When, Fault)>,
+}
+
+impl FakeCloud {
+    /// Starts one on a free port of loopback.
+    pub async fn start(manners: Manners) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let state = Mutex::new(State::new(&manners));
+        let shared = Arc::new(Shared { address, manners, state, control: Mutex::default() });
+        let serving = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, serving })
+    }
+
+    /// How it is reached, as the user with a password.
+    pub fn config(&self) -> CloudConfig {
+        let domain = Domain::Id("default".into());
+        CloudConfig {
+            name: "fake".into(),
+            auth_url: format!("http://{}/identity/v3", self.address),
+            auth: Auth::Password {
+                user: Who::Name("builder".into(), domain.clone()),
+                password: PASSWORD.into(),
+            },
+            scope: Scope::Project(Who::Name("builder".into(), domain)),
+            region: None,
+            interface: Interface::Public,
+            endpoints: BTreeMap::new(),
+            tls: Tls::default(),
+        }
+    }
+
+    /// The same, as a `clouds.yaml` in which it is called `fake`.
+    pub fn clouds_yaml(&self) -> String {
+        format!(
+            "clouds:\n  fake:\n    auth:\n      auth_url: http://{}/identity/v3\n      username: builder\n      \
+             password: {PASSWORD}\n      project_name: builder\n",
+            self.address
+        )
+    }
+
+    /// Fails requests from now on.
+    pub fn fail(&self, when: When, fault: Fault) {
+        self.control().faults.push((when, fault));
+    }
+
+    /// Fails none any more.
+    pub fn heal(&self) {
+        self.control().faults.clear();
+    }
+
+    /// The requests so far, such as `GET /compute/v2.1/servers/detail`.
+    pub fn requests(&self) -> Vec<String> {
+        self.control().requests.clone()
+    }
+
+    /// Makes every token invalid.
+    pub fn expire_tokens(&self) {
+        self.state().tokens.clear();
+    }
+
+    /// Everything that users made and that still exists.
+    pub fn things(&self) -> Vec<Thing> {
+        let mut state = self.state();
+        state.tick();
+        state.things()
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.shared.control()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+}
+
+impl Shared {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control {
+    /// Counts a request and says how it fails.
+    fn next(&mut self, title: &str) -> Option<Fault> {
+        let n = self.requests.len();
+        self.requests.push(title.to_owned());
+        let hit = self.faults.iter().position(|(when, _)| match when {
+            When::Nth(nth) => *nth == n,
+            When::From(first) => *first <= n,
+            When::Matching(part, times) => *times > 0 && title.contains(part.as_str()),
+        })?;
+        let (when, fault) = &mut self.faults[hit];
+        if let When::Matching(_, times) = when {
+            *times -= 1;
+        }
+        Some(*fault)
+    }
+}
+
+impl Drop for FakeCloud {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}

@@ -1,0 +1,164 @@
+//! Cinder: volumes and snapshots.
+
+use serde_json::{Value, json};
+
+use super::{
+    image,
+    server::{Asked, Reply},
+    state::{Happening, Kind, State, complaint, text},
+};
+
+pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
+    let (method, path) = asked.parts();
+    let (kind, one) = match path.first() {
+        Some(&"volumes") => (Kind::Volume, "volume"),
+        Some(&"snapshots") => (Kind::Snapshot, "snapshot"),
+        Some(&"limits") => {
+            let (volumes, snapshots) = (state.table(Kind::Volume).count(), state.table(Kind::Snapshot).count());
+            return Reply::json(200, &json!({ "limits": { "rate": [], "absolute": {
+                "maxTotalVolumes": state.manners.quota, "totalVolumesUsed": volumes,
+                "maxTotalSnapshots": state.manners.quota, "totalSnapshotsUsed": snapshots,
+                "maxTotalVolumeGigabytes": 1000, "totalGigabytesUsed": volumes + snapshots } } }));
+        }
+        _ => return complaint(404, "The resource could not be found."),
+    };
+    if let Some(id) = path.get(1).filter(|it| **it != "detail")
+        && state.get(kind, id).is_none()
+    {
+        return complaint(404, &format!("{one} {id} could not be found."));
+    }
+    match (method, &path[1..]) {
+        ("GET", ["detail"]) => {
+            let items = state
+                .table(kind)
+                .filter(|it| asked.query("name").is_none_or(|name| it["name"] == name))
+                .filter(|it| asked.query("volume_id").is_none_or(|id| it["volume_id"] == id))
+                .cloned()
+                .collect();
+            state.page(asked, &format!("{one}s"), &format!("/v3/{one}s/detail"), items)
+        }
+        ("GET", [id]) => state.get(kind, id).map_or_else(|| complaint(404, ""), |it| Reply::json(200, &json!({ one: it }))),
+        ("POST", []) if kind == Kind::Volume => create(state, &asked.body["volume"]),
+        ("POST", []) => snapshot(state, &asked.body["snapshot"]),
+        ("PUT", [id]) => edit(state, kind, one, id, "name", &asked.body[one]["name"]),
+        ("PUT", [id, "metadata"]) => {
+            edit(state, kind, one, id, "metadata", &asked.body["metadata"]);
+            Reply::json(200, &json!({ "metadata": asked.body["metadata"] }))
+        }
+        ("POST", [id, "action"]) if kind == Kind::Volume => action(state, asked, id),
+        ("DELETE", [id]) => delete(state, kind, one, id),
+        _ => complaint(404, "The resource could not be found."),
+    }
+}
+
+/// Takes a snapshot, which takes its time.
+pub(super) fn snapped(state: &mut State, volume: &str, name: &str, metadata: &Value) -> String {
+    let id = state.next_id("");
+    let size = state.get(Kind::Volume, volume).map(|it| it["size"].clone()).unwrap_or_default();
+    let snapshot = json!({ "id": id, "name": name, "status": "creating", "size": size, "volume_id": volume,
+        "metadata": metadata, "created_at": state.now_text() });
+    state.put(Kind::Snapshot, snapshot);
+    state.becomes(Kind::Snapshot, &id, json!({ "status": "available" }));
+    id
+}
+
+fn create(state: &mut State, wanted: &Value) -> Reply {
+    if state.is_full(Kind::Volume) {
+        return complaint(413, "VolumeLimitExceeded: Maximum number of volumes allowed exceeded for quota 'volumes'.");
+    }
+    let snapshot = wanted["snapshot_id"].as_str();
+    let of_snapshot = snapshot.and_then(|it| state.get(Kind::Snapshot, it)).map(|it| it["size"].clone());
+    if snapshot.is_some() && of_snapshot.is_none() {
+        return complaint(404, "Snapshot could not be found.");
+    }
+    let size = wanted.get("size").cloned().or(of_snapshot).unwrap_or_default();
+    if size.as_u64().is_none_or(|it| it == 0) {
+        return complaint(400, "Invalid input received: Volume size must be a positive integer");
+    }
+    let image = wanted["imageRef"].as_str();
+    if image.is_some_and(|it| state.get(Kind::Image, it).is_none()) {
+        return complaint(400, "Invalid image identifier or unable to access requested image.");
+    }
+    let id = state.next_id("");
+    let is_bootable = image.is_some() || snapshot.is_some();
+    let volume = json!({ "id": id, "name": wanted["name"], "status": "creating", "size": size,
+        "bootable": is_bootable.to_string(), "snapshot_id": snapshot, "metadata": wanted["metadata"],
+        "created_at": state.now_text(), "attachments": [] });
+    state.put(Kind::Volume, volume.clone());
+    if image.is_some() {
+        state.becomes(Kind::Volume, &id, json!({ "status": "downloading" }));
+    }
+    let delay = state.manners.delay;
+    state.later(delay * 2, Happening::Becomes(Kind::Volume, id, json!({ "status": "available" })));
+    Reply::json(202, &json!({ "volume": volume }))
+}
+
+fn snapshot(state: &mut State, wanted: &Value) -> Reply {
+    let volume = text(wanted, "volume_id").to_owned();
+    let Some(found) = state.get(Kind::Volume, &volume) else { return complaint(404, "Volume could not be found.") };
+    let status = text(found, "status");
+    if status != "available" && !(status == "in-use" && wanted["force"] == true) {
+        return complaint(400, &format!("Invalid volume: Volume {volume} status must be available, but current status is: {status}."));
+    }
+    if state.is_full(Kind::Snapshot) {
+        return complaint(413, "SnapshotLimitExceeded: Maximum number of snapshots allowed exceeded for quota 'snapshots'.");
+    }
+    let id = snapped(state, &volume, text(wanted, "name"), &wanted["metadata"]);
+    match state.get(Kind::Snapshot, &id) {
+        Some(it) => Reply::json(202, &json!({ "snapshot": it })),
+        None => complaint(404, "Snapshot could not be found."),
+    }
+}
+
+fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
+    if let Some(wanted) = asked.body.get("os-volume_upload_image") {
+        let status = state.get(Kind::Volume, id).map(|it| text(it, "status").to_owned()).unwrap_or_default();
+        if status != "available" {
+            return complaint(400, &format!("Invalid volume: Volume {id} status must be available or in-use, but current status is: {status}."));
+        }
+        let image = image::made(state, text(wanted, "image_name"), json!({ "disk_format": wanted["disk_format"] }));
+        let delay = state.manners.delay;
+        if let Some(volume) = state.edit(Kind::Volume, id) {
+            volume.insert("status".into(), "uploading".into());
+        }
+        state.becomes(Kind::Image, &image, json!({ "status": "saving" }));
+        state.later(delay * 2, Happening::Becomes(Kind::Image, image.clone(), json!({
+            "status": "active", "size": 1_048_576, "os_hash_algo": "sha512", "os_hash_value": "00" })));
+        state.later(delay * 2, Happening::Becomes(Kind::Volume, id.to_owned(), json!({ "status": "available" })));
+        return Reply::json(202, &json!({ "os-volume_upload_image": { "id": id, "status": "uploading", "image_id": image } }));
+    }
+    if let Some(wanted) = asked.body.get("os-set_bootable") {
+        edit(state, Kind::Volume, "volume", id, "bootable", &wanted["bootable"].to_string().into());
+        return Reply::empty(200);
+    }
+    if let Some(wanted) = asked.body.get("os-set_image_metadata") {
+        edit(state, Kind::Volume, "volume", id, "volume_image_metadata", &wanted["metadata"]);
+        return Reply::json(200, &json!({ "metadata": wanted["metadata"] }));
+    }
+    complaint(400, "There is no such action.")
+}
+
+fn delete(state: &mut State, kind: Kind, one: &str, id: &str) -> Reply {
+    let status = state.get(kind, id).map(|it| text(it, "status").to_owned()).unwrap_or_default();
+    if !matches!(status.as_str(), "available" | "error" | "error_deleting") {
+        return complaint(400, &format!("Invalid {one}: {one} status must be available or error, but current status is: {status}"));
+    }
+    if kind == Kind::Volume && state.table(Kind::Snapshot).any(|it| it["volume_id"] == id) {
+        return complaint(400, "Invalid volume: Volume still has 1 dependent snapshots.");
+    }
+    let has_clones = kind == Kind::Snapshot && state.table(Kind::Volume).any(|it| it["snapshot_id"] == id);
+    edit(state, kind, one, id, "status", &"deleting".into());
+    if has_clones {
+        // Accepted, and then taken back.
+        state.becomes(kind, id, json!({ "status": "available" }));
+    } else {
+        state.ends(kind, id);
+    }
+    Reply::empty(202)
+}
+
+fn edit(state: &mut State, kind: Kind, one: &str, id: &str, key: &str, value: &Value) -> Reply {
+    let Some(thing) = state.edit(kind, id) else { return complaint(404, &format!("{one} {id} could not be found.")) };
+    thing.insert(key.to_owned(), value.clone());
+    Reply::json(200, &json!({ one: thing }))
+}

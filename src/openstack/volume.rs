@@ -1,0 +1,416 @@
+//! Cinder: volumes, snapshots, images of volumes.
+//!
+//! <https://docs.openstack.org/api-ref/block-storage/v3/>
+//!
+//! They are given back in this order: server, image, volume from a snapshot,
+//! snapshot, volume. Each holds the next.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    Error, Service,
+    image::{Images, escape, null_is_default},
+    release::{Standing, Which, until_gone},
+    session::{Call, Session, Version},
+    wait::{Decision, Observation, wait},
+};
+
+/// Cinder.
+#[derive(Clone, Copy, Debug)]
+pub struct Volumes<'a> {
+    session: &'a Session,
+}
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Volume {
+    /// Its ID.
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    /// Its state.
+    pub status: VolumeState,
+    /// Its size, in GiB.
+    pub size: u64,
+    /// `true` or `false`, as Cinder writes it.
+    #[serde(default)]
+    pub bootable: String,
+    /// The snapshot it was made from.
+    #[serde(default)]
+    pub snapshot_id: Option<String>,
+    /// What it knows of itself.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub metadata: BTreeMap<String, String>,
+    /// What it knows of the image it was made from.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub volume_image_metadata: BTreeMap<String, String>,
+    /// The servers that hold it.
+    #[serde(default)]
+    pub attachments: Vec<Holder>,
+    /// When it was made; sorts by time.
+    #[serde(default)]
+    pub created_at: String,
+}
+
+/// A server that holds a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Holder {
+    /// The server's ID.
+    #[serde(default)]
+    pub server_id: String,
+}
+
+/// A snapshot of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Snapshot {
+    /// Its ID.
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub name: String,
+    /// Its state.
+    pub status: VolumeState,
+    /// The size of the volume, in GiB.
+    pub size: u64,
+    /// The volume.
+    pub volume_id: String,
+    /// What it knows of itself.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub metadata: BTreeMap<String, String>,
+    /// When it was made; sorts by time.
+    #[serde(default)]
+    pub created_at: String,
+}
+
+/// The state of a volume or a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeState {
+    /// It can be used.
+    Available,
+    /// A server has it.
+    InUse,
+    /// It is on its way there: `creating`, `downloading`, `attaching` …
+    Busy(&'static str),
+    /// It failed: `error`, `error_deleting`, `error_restoring` …
+    Error(String),
+    /// It is being deleted.
+    Deleting,
+    /// It is gone, although still shown.
+    Deleted,
+    /// Anything else.
+    Other(String),
+}
+
+/// States that lead to another by themselves.
+const BUSY: [&str; 15] = [
+    "creating", "downloading", "uploading", "attaching", "detaching", "reserved", "extending", "retyping",
+    "maintenance", "backing-up", "restoring-backup", "restoring", "awaiting-transfer", "reverting", "unmanaging",
+];
+
+/// A volume to be.
+#[derive(Clone, Debug, Default)]
+pub struct NewVolume {
+    /// Its name; unique to the build.
+    pub name: String,
+    /// Its size, in GiB; of a snapshot's where 0.
+    pub gib: u64,
+    /// The image it is filled with.
+    pub image: Option<String>,
+    /// The snapshot it is made from.
+    pub snapshot: Option<String>,
+    /// Its type; the cloud's default where not given.
+    pub volume_type: Option<String>,
+    /// Where it is.
+    pub availability_zone: Option<String>,
+    /// What it knows of itself.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Whether a snapshot is taken of what a server holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Only a volume that nobody holds.
+    No,
+    /// One that is in use too; its server must be off.
+    Yes,
+}
+
+impl<'a> Volumes<'a> {
+    pub(super) const fn new(session: &'a Session) -> Self {
+        Self { session }
+    }
+
+    /// A volume by its ID.
+    pub async fn get(&self, id: &str) -> Result<Volume, Error> {
+        self.show("volume", id).await
+    }
+
+    /// A snapshot by its ID.
+    pub async fn snapshot(&self, id: &str) -> Result<Snapshot, Error> {
+        self.show("snapshot", id).await
+    }
+
+    /// Our own volumes of this name, the oldest first.
+    pub async fn named(&self, name: &str) -> Result<Vec<Volume>, Error> {
+        let mut volumes: Vec<Volume> = self.list("volumes", name).await?;
+        volumes.retain(|it| it.name == name);
+        volumes.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+        Ok(volumes)
+    }
+
+    /// Our own snapshots of this name, the oldest first.
+    pub async fn snapshots_named(&self, name: &str) -> Result<Vec<Snapshot>, Error> {
+        let mut snapshots: Vec<Snapshot> = self.list("snapshots", name).await?;
+        snapshots.retain(|it| it.name == name);
+        snapshots.sort_by(|a, b| a.created_at.cmp(&b.created_at));
+        Ok(snapshots)
+    }
+
+    /// The snapshots of a volume.
+    pub async fn snapshots_of(&self, volume: &str) -> Result<Vec<Snapshot>, Error> {
+        let call = Call::get(Service::Volume, "/snapshots/detail").query("volume_id", volume);
+        self.session.list(call, "snapshots").await
+    }
+
+    /// Creates a volume, or takes the one of that name. It is not waited for.
+    pub async fn create(&self, new: &NewVolume) -> Result<Volume, Error> {
+        let mut volume = json!({ "name": new.name, "metadata": new.metadata });
+        if new.gib > 0 {
+            volume["size"] = new.gib.into();
+        }
+        for (key, value) in [
+            ("imageRef", &new.image),
+            ("snapshot_id", &new.snapshot),
+            ("volume_type", &new.volume_type),
+            ("availability_zone", &new.availability_zone),
+        ] {
+            if let Some(value) = value {
+                volume[key] = value.as_str().into();
+            }
+        }
+        let call = Call::post(Service::Volume, "/volumes", json!({ "volume": volume }));
+        self.session
+            .create(
+                async || Ok(self.named(&new.name).await?.into_iter().next()),
+                async || self.session.send(&call).await?.read("volume"),
+            )
+            .await
+    }
+
+    /// Takes a snapshot, or the one of that name. It is not waited for.
+    pub async fn create_snapshot(
+        &self,
+        volume: &str,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+        held: Held,
+    ) -> Result<Snapshot, Error> {
+        let body = json!({ "snapshot": {
+            "volume_id": volume, "name": name, "metadata": metadata, "force": held == Held::Yes } });
+        let call = Call::post(Service::Volume, "/snapshots", body);
+        self.session
+            .create(
+                async || Ok(self.snapshots_named(name).await?.into_iter().next()),
+                async || self.session.send(&call).await?.read("snapshot"),
+            )
+            .await
+    }
+
+    /// Makes an image of a volume that nobody holds and returns its ID; takes
+    /// our image of that name, if there is one. It is not waited for.
+    pub async fn create_image(&self, volume: &str, name: &str, disk_format: &str) -> Result<String, Error> {
+        let body = json!({ "os-volume_upload_image": {
+            "image_name": name, "disk_format": disk_format, "container_format": "bare" } });
+        let call = volume_action(volume, body);
+        let images = Images::new(self.session);
+        self.session
+            .create(
+                async || Ok(images.find_by_name(name).await?.map(|it| it.id)),
+                async || {
+                    let answer = self.session.send(&call).await?;
+                    let upload: BTreeMap<String, Value> = answer.read("os-volume_upload_image")?;
+                    match upload.get("image_id").and_then(Value::as_str) {
+                        Some(id) => Ok(id.to_owned()),
+                        None => answer.read("image_id"),
+                    }
+                },
+            )
+            .await
+    }
+
+    /// Says whether a server can boot from it.
+    pub async fn set_bootable(&self, volume: &str, bootable: bool) -> Result<(), Error> {
+        let call = volume_action(volume, json!({ "os-set_bootable": { "bootable": bootable } }));
+        self.session.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// What servers made from it are told, such as `hw_firmware_type`.
+    pub async fn set_image_metadata(&self, volume: &str, metadata: &BTreeMap<String, String>) -> Result<(), Error> {
+        let call = volume_action(volume, json!({ "os-set_image_metadata": { "metadata": metadata } }));
+        self.session.send(&call.repeatable()).await.map(drop)
+    }
+
+    /// Changes what a snapshot is called and knows of itself.
+    pub async fn update_snapshot(
+        &self,
+        id: &str,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Snapshot, Error> {
+        let path = path("snapshot", id);
+        let call = Call::put(Service::Volume, &path, Some(json!({ "snapshot": { "name": name } })));
+        self.session.send(&call).await?;
+        let call = Call::put(Service::Volume, format!("{path}/metadata"), Some(json!({ "metadata": metadata })));
+        self.session.send(&call).await?;
+        self.snapshot(id).await
+    }
+
+    /// Waits until nobody holds it and it can be used.
+    pub async fn wait_available(&self, id: &str, deadline: Instant) -> Result<Volume, Error> {
+        self.wait("volume", id, deadline, |it: &Volume| it.status.clone()).await
+    }
+
+    /// Waits until it can be used.
+    pub async fn wait_snapshot(&self, id: &str, deadline: Instant) -> Result<Snapshot, Error> {
+        self.wait("snapshot", id, deadline, |it: &Snapshot| it.status.clone()).await
+    }
+
+    /// Deletes volumes and waits until they are gone.
+    pub async fn release(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
+        let ids = match which {
+            Which::Id(id) => vec![id.to_owned()],
+            Which::Name(name) => self.named(name).await?.into_iter().map(|it| it.id).collect(),
+        };
+        for id in ids {
+            self.release_one("volume", &id, deadline, async || Ok(self.get(&id).await?.status)).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes snapshots and waits until they are gone.
+    pub async fn release_snapshot(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
+        let ids = match which {
+            Which::Id(id) => vec![id.to_owned()],
+            Which::Name(name) => self.snapshots_named(name).await?.into_iter().map(|it| it.id).collect(),
+        };
+        for id in ids {
+            self.release_one("snapshot", &id, deadline, async || Ok(self.snapshot(&id).await?.status)).await?;
+        }
+        Ok(())
+    }
+
+    async fn release_one(
+        &self,
+        kind: &str,
+        id: &str,
+        deadline: Instant,
+        state: impl AsyncFn() -> Result<VolumeState, Error>,
+    ) -> Result<(), Error> {
+        let delete =
+            async || self.session.send(&Call::delete(Service::Volume, path(kind, id))).await.map(drop);
+        let look = async || {
+            let state = state().await?;
+            let text = state.to_string();
+            Ok(match state {
+                VolumeState::Available | VolumeState::Error(_) | VolumeState::Other(_) => (Standing::Deletable, text),
+                VolumeState::InUse | VolumeState::Busy(_) | VolumeState::Deleting | VolumeState::Deleted => {
+                    (Standing::Wait, text)
+                }
+            })
+        };
+        until_gone(self.session, &format!("{kind} `{id}`"), delete, look, deadline).await
+    }
+
+    async fn wait<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        id: &str,
+        deadline: Instant,
+        state: impl Fn(&T) -> VolumeState,
+    ) -> Result<T, Error> {
+        let what = format!("{kind} `{id}`");
+        wait(
+            &what,
+            async || self.show::<T>(kind, id).await,
+            |seen| {
+                let ended = |state: String, reason: &str| {
+                    Decision::Fail(Error::Ended { what: what.clone(), state, reason: reason.into() })
+                };
+                let Observation::Present(seen) = seen else { return ended("gone".into(), "somebody deleted it") };
+                match state(&seen) {
+                    VolumeState::Available => Decision::Done(seen),
+                    // Cinder says no more; the image's format is the usual cause.
+                    VolumeState::Error(state) => ended(state, "cinder gives no reason"),
+                    state @ (VolumeState::Deleting | VolumeState::Deleted) => ended(state.to_string(), ""),
+                    state => Decision::Continue(state.to_string()),
+                }
+            },
+            self.session.patience().poll,
+            deadline,
+            self.session.cancel(),
+        )
+        .await
+    }
+
+    async fn show<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<T, Error> {
+        self.session.send(&Call::get(Service::Volume, path(kind, id))).await?.read(kind)
+    }
+
+    async fn list<T: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<Vec<T>, Error> {
+        let call = Call::get(Service::Volume, format!("/{kind}/detail"))
+            .query("name", name)
+            .query("limit", "200")
+            // 3.31 and later would read the name as a pattern.
+            .version(Version(3, 0), Version(3, 27), "lists");
+        self.session.list(call, kind).await
+    }
+}
+
+impl From<&str> for VolumeState {
+    fn from(text: &str) -> Self {
+        if let Some(busy) = BUSY.iter().find(|it| **it == text) {
+            return Self::Busy(busy);
+        }
+        match text {
+            "available" => Self::Available,
+            "in-use" => Self::InUse,
+            "deleting" => Self::Deleting,
+            "deleted" => Self::Deleted,
+            error if error.starts_with("error") => Self::Error(error.to_owned()),
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for VolumeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Available => "available",
+            Self::InUse => "in-use",
+            Self::Busy(state) => state,
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Error(state) | Self::Other(state) => state,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for VolumeState {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        Ok(Self::from(&*text))
+    }
+}
+
+fn path(kind: &str, id: &str) -> String {
+    format!("/{kind}s/{}", escape(id))
+}
+
+fn volume_action(id: &str, body: Value) -> Call {
+    Call::post(Service::Volume, format!("{}/action", path("volume", id)), body)
+}
