@@ -27,8 +27,16 @@ async fn the_conversation_is_held_with_the_fake_cloud() {
     let disk = Utf8PathBuf::from_path_buf(dir.path().join("disk")).unwrap();
     fs_err::write(&disk, vec![7; 3 << 20]).unwrap();
     let fake = FakeCloud::start(Manners { page: 2, ..Manners::default() }).await.unwrap();
-    let world = World { prefix: "imgbuild-run-1".into(), disk, format: "qcow2", patience: Duration::from_secs(20) };
-    let quick = imgbuild::openstack::wait::Backoff::new(Duration::from_millis(5), Duration::from_millis(20));
+    let world = World {
+        prefix: "imgbuild-run-1".into(),
+        disk,
+        format: "qcow2",
+        patience: Duration::from_secs(20),
+    };
+    let quick = imgbuild::openstack::wait::Backoff::new(
+        Duration::from_millis(5),
+        Duration::from_millis(20),
+    );
     let patience = Patience { retry: quick, poll: quick, ..Patience::default() };
     let cloud = Cloud::new(fake.config(), patience, CancellationToken::new()).unwrap();
     let mut claims = Claims::default();
@@ -48,7 +56,12 @@ async fn the_conversation_is_held_with_a_real_cloud() {
         format: "qcow2",
         patience: Duration::from_secs(600),
     };
-    let cloud = Cloud::new(config::load(Some(&name)).unwrap(), Patience::default(), CancellationToken::new()).unwrap();
+    let cloud = Cloud::new(
+        config::load(Some(&name)).unwrap(),
+        Patience::default(),
+        CancellationToken::new(),
+    )
+    .unwrap();
     let mut claims = Claims::default();
     let begin = std::time::Instant::now();
     let held = hold(&cloud, &world, &mut claims).await;

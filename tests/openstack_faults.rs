@@ -15,7 +15,7 @@ use imgbuild::{
     CancellationToken,
     openstack::{
         Cloud, Error, Patience,
-        fake::{Fault, FakeCloud, Manners, When},
+        fake::{FakeCloud, Fault, Manners, When},
         wait::Backoff,
     },
 };
@@ -45,14 +45,23 @@ struct Run {
 
 /// Holds the conversation with a cloud that fails so, heals it, and unwinds.
 async fn run(disk: &Utf8Path, fault: Option<(When, Fault)>) -> Run {
-    let manners = Manners { delay: Duration::from_millis(10), guest: Some(Duration::from_millis(40)), ..Manners::default() };
+    let manners = Manners {
+        delay: Duration::from_millis(10),
+        guest: Some(Duration::from_millis(40)),
+        ..Manners::default()
+    };
     let fake = FakeCloud::start(manners).await.unwrap();
     let title = format!("{fault:?}");
     let is_lasting = matches!(fault, Some((When::From(_), _)));
     if let Some((when, fault)) = fault {
         fake.fail(when, fault);
     }
-    let world = World { prefix: "run".into(), disk: disk.to_owned(), format: "raw", patience: Duration::from_secs(if is_lasting { 3 } else { 20 }) };
+    let world = World {
+        prefix: "run".into(),
+        disk: disk.to_owned(),
+        format: "raw",
+        patience: Duration::from_secs(if is_lasting { 3 } else { 20 }),
+    };
     let cloud = Cloud::new(fake.config(), patience(), CancellationToken::new()).unwrap();
     let mut claims = Claims::default();
     let all = async {
@@ -61,16 +70,22 @@ async fn run(disk: &Utf8Path, fault: Option<(When, Fault)>) -> Run {
         if is_lasting {
             fake.heal();
         }
-        let leftovers = unwind(&cloud.under(CancellationToken::new()), &claims, Duration::from_secs(20)).await;
+        let leftovers =
+            unwind(&cloud.under(CancellationToken::new()), &claims, Duration::from_secs(20)).await;
         let reported: Vec<_> = leftovers.iter().map(|(it, _)| it.name.as_str()).collect();
         // What had to be deleted twice may take a moment to be gone.
         let things = fake.things();
         for thing in &things {
-            assert!(reported.contains(&thing.name.as_str()), "{title}: {thing:?} is left, reported are {leftovers:?}; {result:?}");
+            assert!(
+                reported.contains(&thing.name.as_str()),
+                "{title}: {thing:?} is left, reported are {leftovers:?}; {result:?}"
+            );
         }
         Run { result, requests }
     };
-    tokio::time::timeout(Duration::from_secs(180), all).await.unwrap_or_else(|_| panic!("{title}: it does not end"))
+    tokio::time::timeout(Duration::from_secs(180), all)
+        .await
+        .unwrap_or_else(|_| panic!("{title}: it does not end"))
 }
 
 fn disk() -> (tempfile::TempDir, Utf8PathBuf) {
@@ -87,7 +102,8 @@ async fn fail_each(faults: &[Fault]) {
     good.result.unwrap();
     let n_requests = good.requests.len();
     assert!(n_requests > 80, "{n_requests}");
-    let cases: Vec<_> = faults.iter().flat_map(|fault| (0..n_requests).map(move |n| (n, *fault))).collect();
+    let cases: Vec<_> =
+        faults.iter().flat_map(|fault| (0..n_requests).map(move |n| (n, *fault))).collect();
     let failures: Vec<String> = stream::iter(cases)
         .map(|(n, fault)| {
             let disk = &disk;
@@ -116,7 +132,14 @@ async fn fail_each(faults: &[Fault]) {
 
 #[tokio::test]
 async fn a_request_that_is_not_done_is_asked_again() {
-    fail_each(&[Fault::Refused, Fault::Broken, Fault::Unavailable, Fault::Expired, Fault::Conflict]).await;
+    fail_each(&[
+        Fault::Refused,
+        Fault::Broken,
+        Fault::Unavailable,
+        Fault::Expired,
+        Fault::Conflict,
+    ])
+    .await;
 }
 
 #[tokio::test]
@@ -128,7 +151,9 @@ async fn a_request_that_was_done_is_found_out() {
 async fn a_cloud_that_fails_for_good_ends_the_build() {
     let (_dir, disk) = disk();
     let n_requests = run(&disk, None).await.requests.len();
-    let cases = Fault::ALL.into_iter().flat_map(|fault| (0..n_requests).step_by(17).map(move |n| (n, fault)));
+    let cases = Fault::ALL
+        .into_iter()
+        .flat_map(|fault| (0..n_requests).step_by(17).map(move |n| (n, fault)));
     stream::iter(cases)
         .for_each_concurrent(AT_ONCE, |(n, fault)| {
             let disk = &disk;

@@ -27,7 +27,8 @@ pub(super) fn message(body: &[u8], withheld: &[String]) -> String {
 /// `{"message"}` (glance, middleware), `{"errors": [{"detail"}]}` (placement),
 /// `{"faultstring"}` (pecan).
 fn find(value: &Value, depth: usize) -> Option<String> {
-    const KEYS: [&str; 6] = ["message", "detail", "faultstring", "error_message", "description", "title"];
+    const KEYS: [&str; 6] =
+        ["message", "detail", "faultstring", "error_message", "description", "title"];
     if depth > 4 {
         return None;
     }
@@ -60,10 +61,16 @@ pub(super) fn tidy(text: &str, withheld: &[String]) -> String {
             text = text.replace(secret.as_str(), "<withheld>");
         }
     }
-    let words: Vec<_> = text
-        .split_whitespace()
-        .map(|word| if word.chars().count() > DATA && !word.contains("://") { "<withheld>" } else { word })
-        .collect();
+    let words: Vec<_> =
+        text.split_whitespace()
+            .map(|word| {
+                if word.chars().count() > DATA && !word.contains("://") {
+                    "<withheld>"
+                } else {
+                    word
+                }
+            })
+            .collect();
     let text = words.join(" ");
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -84,7 +91,10 @@ fn without_markup(text: &str) -> String {
     let mut rest = text[from..].chars().peekable();
     while let Some(c) = rest.next() {
         match c {
-            '<' if rest.peek().is_some_and(|it| it.is_ascii_alphabetic() || matches!(it, '/' | '!')) => {
+            '<' if rest
+                .peek()
+                .is_some_and(|it| it.is_ascii_alphabetic() || matches!(it, '/' | '!')) =>
+            {
                 in_tag = true;
                 plain.push(' ');
             }
@@ -93,7 +103,12 @@ fn without_markup(text: &str) -> String {
             _ => plain.push(c),
         }
     }
-    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&#39;", "'").replace("&amp;", "&")
+    plain
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&#39;", "'")
+        .replace("&amp;", "&")
 }
 
 #[cfg(test)]
@@ -103,18 +118,39 @@ mod tests {
     #[test]
     fn every_service_s_style_is_understood() {
         for (body, expected) in [
-            (r#"{"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}"#,
-             "The request you have made requires authentication."),
-            (r#"{"badRequest":{"code":400,"message":"Invalid imageRef provided."}}"#, "Invalid imageRef provided."),
-            (r#"{"conflictingRequest":{"code":409,"message":"Cannot 'createImage' instance"}}"#, "Cannot 'createImage' instance"),
-            (r#"{"NeutronError":{"type":"PortNotFound","message":"Port x could not be found.","detail":""}}"#, "Port x could not be found."),
+            (
+                r#"{"error":{"code":401,"message":"The request you have made requires authentication.","title":"Unauthorized"}}"#,
+                "The request you have made requires authentication.",
+            ),
+            (
+                r#"{"badRequest":{"code":400,"message":"Invalid imageRef provided."}}"#,
+                "Invalid imageRef provided.",
+            ),
+            (
+                r#"{"conflictingRequest":{"code":409,"message":"Cannot 'createImage' instance"}}"#,
+                "Cannot 'createImage' instance",
+            ),
+            (
+                r#"{"NeutronError":{"type":"PortNotFound","message":"Port x could not be found.","detail":""}}"#,
+                "Port x could not be found.",
+            ),
             (r#"{"NeutronError":"No more IP addresses"}"#, "No more IP addresses"),
-            (r#"{"errors":[{"status":409,"title":"Conflict","detail":"There was a conflict"}]}"#, "There was a conflict"),
-            (r#"{"error_message":"{\"faultcode\":\"Client\",\"faultstring\":\"no such node\"}"}"#, "no such node"),
-            (r#"{"message":"The server is currently unavailable.<br /><br />\nThe Keystone service is temporarily unavailable.\n\n","code":"503 Service Unavailable","title":"Service Unavailable"}"#,
-             "The server is currently unavailable. The Keystone service is temporarily unavailable."),
-            ("<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  No image found with ID x<br /><br />\n </body>\n</html>",
-             "404 Not Found No image found with ID x"),
+            (
+                r#"{"errors":[{"status":409,"title":"Conflict","detail":"There was a conflict"}]}"#,
+                "There was a conflict",
+            ),
+            (
+                r#"{"error_message":"{\"faultcode\":\"Client\",\"faultstring\":\"no such node\"}"}"#,
+                "no such node",
+            ),
+            (
+                r#"{"message":"The server is currently unavailable.<br /><br />\nThe Keystone service is temporarily unavailable.\n\n","code":"503 Service Unavailable","title":"Service Unavailable"}"#,
+                "The server is currently unavailable. The Keystone service is temporarily unavailable.",
+            ),
+            (
+                "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  No image found with ID x<br /><br />\n </body>\n</html>",
+                "404 Not Found No image found with ID x",
+            ),
             ("upstream connect error", "upstream connect error"),
             ("", ""),
             ("{}", ""),
@@ -127,11 +163,16 @@ mod tests {
     #[test]
     fn what_was_sent_is_not_said_back() {
         let user_data = "cGFzc3dvcmQ9aHVudGVyMgo=".repeat(40);
-        let body = format!(r#"{{"badRequest":{{"message":"Invalid input for field/attribute user_data. Value: {user_data}. '{user_data}' is too long"}}}}"#);
+        let body = format!(
+            r#"{{"badRequest":{{"message":"Invalid input for field/attribute user_data. Value: {user_data}. '{user_data}' is too long"}}}}"#
+        );
         let said = message(body.as_bytes(), &[]);
         assert!(!said.contains("cGFzc3"), "{said}");
         assert!(said.starts_with("Invalid input for field/attribute user_data"), "{said}");
-        assert_eq!(message(br#"{"message":"bad password hunter2!"}"#, &["hunter2".into()]), "bad password <withheld>!");
+        assert_eq!(
+            message(br#"{"message":"bad password hunter2!"}"#, &["hunter2".into()]),
+            "bad password <withheld>!"
+        );
     }
 
     proptest::proptest! {

@@ -61,7 +61,9 @@ pub(super) fn describe(catalog: &[Entry]) -> String {
     let mut known: Vec<_> = catalog
         .iter()
         .flat_map(|entry| entry.endpoints.iter().map(move |it| (entry, it)))
-        .map(|(entry, it)| format!("{} ({}, {})", entry.kind, it.region().unwrap_or("no region"), it.interface))
+        .map(|(entry, it)| {
+            format!("{} ({}, {})", entry.kind, it.region().unwrap_or("no region"), it.interface)
+        })
         .collect();
     known.sort();
     known.dedup();
@@ -124,7 +126,9 @@ impl Address {
             .filter(|it| !it.is_empty())
             .and_then(|it| url.rsplit_once('/').filter(|(_, last)| last.ends_with(it)));
         match tail {
-            Some((root, last)) => Self { root: root.to_owned(), version: None, tail: format!("/{last}") },
+            Some((root, last)) => {
+                Self { root: root.to_owned(), version: None, tail: format!("/{last}") }
+            }
             None => Self { root: url.to_owned(), version: None, tail: String::new() },
         }
     }
@@ -150,15 +154,23 @@ impl Address {
             .max_by_key(|it| (it.current, it.version));
         let segment = match (best, &self.version) {
             (_, Some(version)) => {
-                if best.is_none() && Version::parse(version).is_some_and(|it| it.0 != service.major()) {
+                if best.is_none()
+                    && Version::parse(version).is_some_and(|it| it.0 != service.major())
+                {
                     return Err(version.clone());
                 }
                 version.clone()
             }
-            (Some(best), None) => best.segment.clone().unwrap_or_else(|| service.usual_segment().to_owned()),
+            (Some(best), None) => {
+                best.segment.clone().unwrap_or_else(|| service.usual_segment().to_owned())
+            }
             (None, None) if offers.is_empty() => service.usual_segment().to_owned(),
             (None, None) => {
-                return Err(offers.iter().map(|it| it.version.to_string()).collect::<Vec<_>>().join(", "));
+                return Err(offers
+                    .iter()
+                    .map(|it| it.version.to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "));
             }
         };
         // Cinder wants the project in the path, in all but its newest releases.
@@ -262,7 +274,8 @@ mod tests {
         let document = json!({"versions": [
             {"id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1"},
             {"id": "v2.0", "status": "SUPPORTED", "version": "", "min_version": ""}]});
-        let endpoint = Address::parse("http://h/", None).endpoint(Some(&document), Service::Compute, None);
+        let endpoint =
+            Address::parse("http://h/", None).endpoint(Some(&document), Service::Compute, None);
         assert_eq!(endpoint.unwrap().microversions, Some((Version(2, 1), Version(2, 93))));
         assert!(Version(2, 9) < Version(2, 45));
     }

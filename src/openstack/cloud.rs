@@ -3,14 +3,8 @@
 use tokio::time::Instant;
 
 use super::{
-    CloudConfig, Error, Patience,
-    compute::Compute,
-    image::Images,
-    limits::Limits,
-    network::Networks,
-    release::Which,
-    session::Session,
-    volume::Volumes,
+    CloudConfig, Error, Patience, compute::Compute, image::Images, limits::Limits,
+    network::Networks, release::Which, session::Session, volume::Volumes,
 };
 use crate::{
     CancellationToken,
@@ -26,7 +20,11 @@ pub struct Cloud {
 impl Cloud {
     /// A cloud, by how it is reached; nothing is sent yet. `cancel` ends every
     /// wait.
-    pub fn new(config: CloudConfig, patience: Patience, cancel: CancellationToken) -> Result<Self, Error> {
+    pub fn new(
+        config: CloudConfig,
+        patience: Patience,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
         Ok(Self { session: Session::new(config, patience, cancel)? })
     }
 
@@ -74,13 +72,18 @@ impl Cloud {
             ResourceKind::Server => self.compute().release_server(which, deadline).await,
             ResourceKind::Keypair => self.compute().release_keypair(&resource.name).await,
             ResourceKind::Port => self.networks().release_port(which, deadline).await,
-            ResourceKind::SecurityGroup => self.networks().release_security_group(which, deadline).await,
+            ResourceKind::SecurityGroup => {
+                self.networks().release_security_group(which, deadline).await
+            }
             ResourceKind::FloatingIp => self.networks().release_floating_ip(which, deadline).await,
             ResourceKind::Volume => self.volumes().release(which, deadline).await,
             ResourceKind::Snapshot => self.volumes().release_snapshot(which, deadline).await,
             ResourceKind::Image => self.images().release(which, deadline).await,
             // Not of a cloud.
-            ResourceKind::File | ResourceKind::Folder | ResourceKind::Machine | ResourceKind::External(_) => Ok(()),
+            ResourceKind::File
+            | ResourceKind::Folder
+            | ResourceKind::Machine
+            | ResourceKind::External(_) => Ok(()),
         }
     }
 }

@@ -110,7 +110,11 @@ pub struct Device {
 impl Device {
     /// The flavor's disk with an image on it.
     pub fn local(image: &str) -> Self {
-        Self { destination_type: "local", delete_on_termination: true, ..Self::of("image", Some(image)) }
+        Self {
+            destination_type: "local",
+            delete_on_termination: true,
+            ..Self::of("image", Some(image))
+        }
     }
 
     /// A volume that is there, and stays.
@@ -120,7 +124,11 @@ impl Device {
 
     /// A new volume of so many GiB with an image on it, deleted with the server.
     pub fn image(image: &str, gib: u64) -> Self {
-        Self { volume_size: Some(gib), delete_on_termination: true, ..Self::of("image", Some(image)) }
+        Self {
+            volume_size: Some(gib),
+            delete_on_termination: true,
+            ..Self::of("image", Some(image))
+        }
     }
 
     /// A new, empty volume of so many GiB, deleted with the server.
@@ -204,7 +212,11 @@ pub struct Server {
     #[serde(default)]
     pub created: String,
     /// Its volumes.
-    #[serde(default, rename = "os-extended-volumes:volumes_attached", deserialize_with = "null_is_default")]
+    #[serde(
+        default,
+        rename = "os-extended-volumes:volumes_attached",
+        deserialize_with = "null_is_default"
+    )]
     pub volumes: Vec<Attached>,
 }
 
@@ -361,7 +373,8 @@ impl<'a> Compute<'a> {
     /// The flavor of this name or ID.
     pub async fn flavor(&self, name_or_id: &str) -> Result<Flavor, Error> {
         let flavors = self.flavors().await?;
-        let known = flavors.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", ");
+        let known =
+            flavors.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", ");
         if let Some(exact) = flavors.iter().find(|it| it.id == name_or_id) {
             return Ok(exact.clone());
         }
@@ -376,11 +389,15 @@ impl<'a> Compute<'a> {
         call = match (&new.network, new.devices.iter().any(|it| it.volume_type.is_some())) {
             (_, true) => call.version(Version(2, 67), Version(2, 67), "a volume type"),
             // Before 2.37 there is no word for these two.
-            (Attachment::Auto | Attachment::None, _) => call.version(Version(2, 37), Version(2, 67), "networks `auto` and `none`"),
+            (Attachment::Auto | Attachment::None, _) => {
+                call.version(Version(2, 37), Version(2, 67), "networks `auto` and `none`")
+            }
             _ => call.version(Version(2, 1), Version(2, 67), "servers"),
         };
         if let Some(user_data) = &new.user_data {
-            call = call.withhold(user_data.expose_secret()).withhold(&STANDARD.encode(user_data.expose_secret()));
+            call = call
+                .withhold(user_data.expose_secret())
+                .withhold(&STANDARD.encode(user_data.expose_secret()));
         }
         self.session
             .create(
@@ -423,16 +440,28 @@ impl<'a> Compute<'a> {
 
     /// Asks a server to shut down; one that is off already is a success.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
-        self.power(id, "os-stop", |it| it.status == ServerState::Shutoff || it.task_state.as_deref() == Some("powering-off")).await
+        self.power(id, "os-stop", |it| {
+            it.status == ServerState::Shutoff || it.task_state.as_deref() == Some("powering-off")
+        })
+        .await
     }
 
     /// Starts a server; one that runs already is a success.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
-        self.power(id, "os-start", |it| it.status == ServerState::Active || it.task_state.as_deref() == Some("powering-on")).await
+        self.power(id, "os-start", |it| {
+            it.status == ServerState::Active || it.task_state.as_deref() == Some("powering-on")
+        })
+        .await
     }
 
-    async fn power(&self, id: &str, action: &str, done: impl Fn(&Server) -> bool) -> Result<(), Error> {
-        let act = async || self.session.send(&server_action(id, json!({ action: null }))).await.map(drop);
+    async fn power(
+        &self,
+        id: &str,
+        action: &str,
+        done: impl Fn(&Server) -> bool,
+    ) -> Result<(), Error> {
+        let act =
+            async || self.session.send(&server_action(id, json!({ action: null }))).await.map(drop);
         // What `create` is for creating is right here too: look, ask, look.
         let find = async || Ok(Some(self.server(id).await?).filter(&done).map(drop));
         self.session.create(find, act).await
@@ -456,8 +485,11 @@ impl<'a> Compute<'a> {
 
     /// Counters of the hypervisor, where we may see them and it runs.
     pub async fn diagnostics(&self, id: &str) -> Result<Option<Map<String, Value>>, Error> {
-        let call = Call::get(Service::Compute, format!("{}/diagnostics", server_path(id)))
-            .version(Version(2, 1), Version(2, 48), "diagnostics");
+        let call = Call::get(Service::Compute, format!("{}/diagnostics", server_path(id))).version(
+            Version(2, 1),
+            Version(2, 48),
+            "diagnostics",
+        );
         match self.session.send(&call).await {
             Ok(answer) => Ok(answer.json().as_object().cloned()),
             Err(err) if matches!(err.status(), Some(400 | 403 | 404 | 409 | 501)) => Ok(None),
@@ -472,9 +504,10 @@ impl<'a> Compute<'a> {
             Screen::Serial => ("serial", "serial"),
         };
         let body = json!({ "remote_console": { "protocol": protocol, "type": kind } });
-        let call = Call::post(Service::Compute, format!("{}/remote-consoles", server_path(id)), body)
-            .version(Version(2, 6), Version(2, 6), "a remote screen")
-            .repeatable();
+        let call =
+            Call::post(Service::Compute, format!("{}/remote-consoles", server_path(id)), body)
+                .version(Version(2, 6), Version(2, 6), "a remote screen")
+                .repeatable();
         match self.session.send(&call).await {
             Ok(answer) => Ok(answer.json()["remote_console"]["url"].as_str().map(str::to_owned)),
             Err(err) if matches!(err.status(), Some(400 | 403 | 404 | 409 | 501)) => Ok(None),
@@ -484,9 +517,15 @@ impl<'a> Compute<'a> {
 
     /// Makes an image of a stopped server and returns its ID; takes our image
     /// of that name, if there is one. It is not waited for.
-    pub async fn create_image(&self, id: &str, name: &str, metadata: &BTreeMap<String, String>) -> Result<String, Error> {
+    pub async fn create_image(
+        &self,
+        id: &str,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<String, Error> {
         let body = json!({ "createImage": { "name": name, "metadata": metadata } });
-        let call = server_action(id, body).version(Version(2, 1), Version(2, 45), "an image of a server");
+        let call =
+            server_action(id, body).version(Version(2, 1), Version(2, 45), "an image of a server");
         let images = Images::new(self.session);
         self.session
             .create(
@@ -511,10 +550,14 @@ impl<'a> Compute<'a> {
     pub async fn release_server(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
         let ids = match which {
             Which::Id(id) => vec![id.to_owned()],
-            Which::Name(name) => self.servers_named(name).await?.into_iter().map(|it| it.id).collect(),
+            Which::Name(name) => {
+                self.servers_named(name).await?.into_iter().map(|it| it.id).collect()
+            }
         };
         for id in ids {
-            let delete = async || self.session.send(&Call::delete(Service::Compute, server_path(&id))).await.map(drop);
+            let delete = async || {
+                self.session.send(&Call::delete(Service::Compute, server_path(&id))).await.map(drop)
+            };
             let look = async || {
                 let server = self.server(&id).await?;
                 let state = server.describe();
@@ -523,7 +566,8 @@ impl<'a> Compute<'a> {
                     _ => (Standing::Deletable, state),
                 })
             };
-            match until_gone(self.session, &format!("server `{id}`"), delete, look, deadline).await {
+            match until_gone(self.session, &format!("server `{id}`"), delete, look, deadline).await
+            {
                 // Where deleted servers are kept for a while, that is the end.
                 Err(Error::Late { state, .. }) if state.contains("SOFT_DELETED") => {}
                 other => other?,
@@ -595,10 +639,14 @@ fn decide(what: &str, seen: Observation<Server>, until: Until) -> Decision<Serve
             let fault = server.fault.unwrap_or_default();
             ended("ERROR".into(), super::body::tidy(&fault.message, &[]))
         }
-        (ServerState::Deleted | ServerState::SoftDeleted, _) => ended(server.status.to_string(), String::new()),
+        (ServerState::Deleted | ServerState::SoftDeleted, _) => {
+            ended(server.status.to_string(), String::new())
+        }
         (ServerState::Active, Until::Active) if settled => Decision::Done(server),
         // It was faster than our look.
-        (ServerState::Shutoff, Until::Active | Until::Off | Until::Settled) if settled => Decision::Done(server),
+        (ServerState::Shutoff, Until::Active | Until::Off | Until::Settled) if settled => {
+            Decision::Done(server)
+        }
         (ServerState::Active, Until::Settled) if settled => Decision::Done(server),
         _ => Decision::Continue(server.describe()),
     }
@@ -626,14 +674,20 @@ fn server_body(new: &NewServer, newest: Version) -> Result<Value, Error> {
     if let Some(keypair) = &new.keypair {
         set("key_name", keypair.as_str().into());
     }
-    set("networks", match &new.network {
-        Attachment::Auto => "auto".into(),
-        Attachment::None => "none".into(),
-        Attachment::Networks(ids) => ids.iter().map(|it| json!({ "uuid": it })).collect(),
-        Attachment::Ports(ids) => ids.iter().map(|it| json!({ "port": it })).collect(),
-    });
+    set(
+        "networks",
+        match &new.network {
+            Attachment::Auto => "auto".into(),
+            Attachment::None => "none".into(),
+            Attachment::Networks(ids) => ids.iter().map(|it| json!({ "uuid": it })).collect(),
+            Attachment::Ports(ids) => ids.iter().map(|it| json!({ "port": it })).collect(),
+        },
+    );
     if !new.security_groups.is_empty() && !matches!(new.network, Attachment::Ports(_)) {
-        set("security_groups", new.security_groups.iter().map(|it| json!({ "name": it })).collect());
+        set(
+            "security_groups",
+            new.security_groups.iter().map(|it| json!({ "name": it })).collect(),
+        );
     }
     if let Some(zone) = &new.availability_zone {
         set("availability_zone", zone.as_str().into());
@@ -684,9 +738,15 @@ mod tests {
             ("NEW_STATE", None, Until::Off, "continue"),
         ] {
             let seen = Observation::Present(server(status, task));
-            assert_eq!(name(&decide("server", seen, until)), expected, "{status} {task:?} {until:?}");
+            assert_eq!(
+                name(&decide("server", seen, until)),
+                expected,
+                "{status} {task:?} {until:?}"
+            );
         }
-        let Decision::Fail(err) = decide("server `x`", Observation::Present(server("ERROR", None)), Until::Off) else {
+        let Decision::Fail(err) =
+            decide("server `x`", Observation::Present(server("ERROR", None)), Until::Off)
+        else {
             panic!()
         };
         assert_eq!(err.to_string(), "server `x` is in state `ERROR`: No valid host was found.");
@@ -694,9 +754,18 @@ mod tests {
 
     #[test]
     fn the_smallest_flavor_that_fits_is_taken() {
-        let flavor = |name: &str, vcpus, ram, disk| Flavor { id: name.into(), name: name.into(), vcpus, ram, disk, disabled: false };
-        let flavors = [flavor("big", 4, 8192, 80), flavor("flex", 2, 4096, 0), flavor("small", 1, 512, 2)];
-        let name = |vcpus, ram, disk| smallest(&flavors, vcpus, ram, disk).map(|it| it.name.as_str());
+        let flavor = |name: &str, vcpus, ram, disk| Flavor {
+            id: name.into(),
+            name: name.into(),
+            vcpus,
+            ram,
+            disk,
+            disabled: false,
+        };
+        let flavors =
+            [flavor("big", 4, 8192, 80), flavor("flex", 2, 4096, 0), flavor("small", 1, 512, 2)];
+        let name =
+            |vcpus, ram, disk| smallest(&flavors, vcpus, ram, disk).map(|it| it.name.as_str());
         assert_eq!(name(1, 512, 2), Some("small"));
         assert_eq!(name(1, 512, 10), Some("flex"));
         assert_eq!(name(4, 512, 10), Some("big"));
@@ -705,9 +774,15 @@ mod tests {
 
     #[test]
     fn user_data_is_measured_before_it_is_sent() {
-        let new = |length| NewServer { user_data: Some("x".repeat(length).into()), ..NewServer::default() };
+        let new = |length| NewServer {
+            user_data: Some("x".repeat(length).into()),
+            ..NewServer::default()
+        };
         assert!(server_body(&new(49_149), Version(2, 1)).is_ok());
-        assert!(matches!(server_body(&new(49_152), Version(2, 1)), Err(Error::UserDataTooLong { length: 65_536, .. })));
+        assert!(matches!(
+            server_body(&new(49_152), Version(2, 1)),
+            Err(Error::UserDataTooLong { length: 65_536, .. })
+        ));
         assert!(!format!("{:?}", new(5)).contains("xxxxx"));
     }
 

@@ -114,9 +114,20 @@ mod tests {
 
     #[test]
     fn a_sliding_window_loses_nothing() {
-        assert_eq!(read(&["abcdef", "cdefgh", "fghij"])[1..], [("gh".into(), false), ("ij".into(), false)]);
-        assert_eq!(read(&["abcdef", "uvwxyz"])[1], ("uvwxyz".into(), true), "and says so where it does");
-        assert_eq!(read(&["abcdefgh", "boot"])[1], ("boot".into(), false), "a machine started again");
+        assert_eq!(
+            read(&["abcdef", "cdefgh", "fghij"])[1..],
+            [("gh".into(), false), ("ij".into(), false)]
+        );
+        assert_eq!(
+            read(&["abcdef", "uvwxyz"])[1],
+            ("uvwxyz".into(), true),
+            "and says so where it does"
+        );
+        assert_eq!(
+            read(&["abcdefgh", "boot"])[1],
+            ("boot".into(), false),
+            "a machine started again"
+        );
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub enum Error {
 
     /// A service could not be reached, or the connection broke.
     #[error("no answer from {service} to `{request}`: {reason}")]
-    #[diagnostic(help("is the cloud reachable from here? `imgbuild doctor --cloud NAME` checks each service"))]
+    #[diagnostic(help(
+        "is the cloud reachable from here? `imgbuild doctor --cloud NAME` checks each service"
+    ))]
     NoAnswer {
         /// Which service.
         service: Service,
@@ -87,7 +89,9 @@ pub enum Error {
     },
 
     /// The service speaks another version.
-    #[error("{service} does not speak version {wanted}, which {purpose} needs; it offers {offered}")]
+    #[error(
+        "{service} does not speak version {wanted}, which {purpose} needs; it offers {offered}"
+    )]
     Version {
         /// Which service.
         service: Service,
@@ -101,7 +105,9 @@ pub enum Error {
 
     /// The token that was given has expired, and there is nothing to get another with.
     #[error("the token has expired and cannot be renewed")]
-    #[diagnostic(help("use a password or an application credential for builds that outlive a token"))]
+    #[diagnostic(help(
+        "use a password or an application credential for builds that outlive a token"
+    ))]
     TokenExpired,
 
     /// Something ended in a state that it does not come back from.

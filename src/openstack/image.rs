@@ -202,7 +202,8 @@ impl<'a> Images<'a> {
 
     /// Creates an image without data, or takes our own of that name.
     pub async fn create(&self, new: &NewImage) -> Result<Image, Error> {
-        let container = if new.container_format.is_empty() { "bare" } else { &new.container_format };
+        let container =
+            if new.container_format.is_empty() { "bare" } else { &new.container_format };
         let mut body = json!({
             "name": new.name,
             "disk_format": new.disk_format,
@@ -241,7 +242,8 @@ impl<'a> Images<'a> {
             match self.session.send(&call).await {
                 Ok(answer) => return answer.read(""),
                 Err(err) if err.may_have_happened() || err.is_conflict() => {
-                    super::wait::sleep(self.session.patience().retry.first, self.session.cancel()).await?;
+                    super::wait::sleep(self.session.patience().retry.first, self.session.cancel())
+                        .await?;
                 }
                 Err(err) => return Err(err),
             }
@@ -259,7 +261,11 @@ impl<'a> Images<'a> {
 
     /// Lets a project use a shared image.
     pub async fn add_member(&self, id: &str, project: &str) -> Result<(), Error> {
-        let call = Call::post(Service::Image, format!("{}/members", path(id)), json!({ "member": project }));
+        let call = Call::post(
+            Service::Image,
+            format!("{}/members", path(id)),
+            json!({ "member": project }),
+        );
         match self.session.send(&call.repeatable()).await {
             Err(err) if err.is_conflict() => Ok(()),
             other => other.map(drop),
@@ -272,14 +278,17 @@ impl<'a> Images<'a> {
         struct Member {
             member_id: String,
         }
-        let members: Vec<Member> =
-            self.session.list(Call::get(Service::Image, format!("{}/members", path(id))), "members").await?;
+        let members: Vec<Member> = self
+            .session
+            .list(Call::get(Service::Image, format!("{}/members", path(id))), "members")
+            .await?;
         Ok(members.into_iter().map(|it| it.member_id).collect())
     }
 
     /// Takes the permission back.
     pub async fn remove_member(&self, id: &str, project: &str) -> Result<(), Error> {
-        let call = Call::delete(Service::Image, format!("{}/members/{}", path(id), escape(project)));
+        let call =
+            Call::delete(Service::Image, format!("{}/members/{}", path(id), escape(project)));
         match self.session.send(&call).await {
             Err(err) if err.is_missing() => Ok(()),
             other => other.map(drop),
@@ -309,15 +318,22 @@ impl<'a> Images<'a> {
             async || self.get(id).await,
             |seen| {
                 let ended = |state: &str, reason: &str| {
-                    Decision::Fail(Error::Ended { what: what.clone(), state: state.into(), reason: reason.into() })
+                    Decision::Fail(Error::Ended {
+                        what: what.clone(),
+                        state: state.into(),
+                        reason: reason.into(),
+                    })
                 };
                 match seen {
-                    Observation::Gone => ended("gone", "somebody deleted it, or the snapshot failed"),
+                    Observation::Gone => {
+                        ended("gone", "somebody deleted it, or the snapshot failed")
+                    }
                     Observation::Present(it) => match it.status {
                         ImageState::Active => Decision::Done(it),
-                        ImageState::Queued | ImageState::Saving | ImageState::Importing | ImageState::Uploading => {
-                            Decision::Continue(it.status.to_string())
-                        }
+                        ImageState::Queued
+                        | ImageState::Saving
+                        | ImageState::Importing
+                        | ImageState::Uploading => Decision::Continue(it.status.to_string()),
                         // A new release's state may yet lead somewhere.
                         ImageState::Other(state) => Decision::Continue(state),
                         state => ended(&state.to_string(), ""),
@@ -334,8 +350,12 @@ impl<'a> Images<'a> {
     /// Checks that Glance has what the file holds, by the digest it computed.
     /// Returns whether it could be compared.
     pub async fn compare(&self, image: &Image, path: &Utf8Path) -> Result<bool, Error> {
-        let (Some(algorithm), Some(got)) = (&image.os_hash_algo, &image.os_hash_value) else { return Ok(false) };
-        let Some(expected) = hash::of_file(path, algorithm).await.map_err(Error::File)? else { return Ok(false) };
+        let (Some(algorithm), Some(got)) = (&image.os_hash_algo, &image.os_hash_value) else {
+            return Ok(false);
+        };
+        let Some(expected) = hash::of_file(path, algorithm).await.map_err(Error::File)? else {
+            return Ok(false);
+        };
         if expected.eq_ignore_ascii_case(got) {
             return Ok(true);
         }
@@ -354,11 +374,15 @@ impl<'a> Images<'a> {
             Which::Name(name) => self.named(name).await?.into_iter().map(|it| it.id).collect(),
         };
         for id in ids {
-            let delete = async || self.session.send(&Call::delete(Service::Image, path(&id))).await.map(drop);
+            let delete = async || {
+                self.session.send(&Call::delete(Service::Image, path(&id))).await.map(drop)
+            };
             let look = async || {
                 let image = self.get(&id).await?;
                 Ok(match image.status {
-                    ImageState::Deleted | ImageState::PendingDelete => (Standing::Wait, image.status.to_string()),
+                    ImageState::Deleted | ImageState::PendingDelete => {
+                        (Standing::Wait, image.status.to_string())
+                    }
                     _ => (Standing::Deletable, image.status.to_string()),
                 })
             };
@@ -373,7 +397,8 @@ impl Image {
     /// outlive it, and have to be given back by themselves.
     pub fn snapshots(&self) -> Vec<String> {
         // A JSON text within JSON.
-        let mapping = self.properties.get("block_device_mapping").and_then(Value::as_str).unwrap_or("[]");
+        let mapping =
+            self.properties.get("block_device_mapping").and_then(Value::as_str).unwrap_or("[]");
         let mapping: Vec<Value> = serde_json::from_str(mapping).unwrap_or_default();
         mapping.iter().filter_map(|it| it["snapshot_id"].as_str()).map(str::to_owned).collect()
     }
@@ -433,7 +458,8 @@ fn patch(image: &Image, change: &ImageChange) -> Vec<Value> {
     };
     let same = |key: &str, wanted: &Value| match (key, wanted) {
         ("tags", Value::Array(wanted)) => {
-            wanted.len() == image.tags.len() && image.tags.iter().all(|tag| wanted.iter().any(|it| it == tag))
+            wanted.len() == image.tags.len()
+                && image.tags.iter().all(|tag| wanted.iter().any(|it| it == tag))
         }
         _ => now(key).as_ref() == Some(wanted),
     };
@@ -527,7 +553,8 @@ mod tests {
 
     #[test]
     fn the_snapshots_behind_an_image_are_known() {
-        let mapping = r#"[{"snapshot_id": "s1", "source_type": "snapshot"}, {"snapshot_id": null}]"#;
+        let mapping =
+            r#"[{"snapshot_id": "s1", "source_type": "snapshot"}, {"snapshot_id": null}]"#;
         assert_eq!(image(json!({"block_device_mapping": mapping, "size": 0})).snapshots(), ["s1"]);
         assert!(image(json!({})).snapshots().is_empty());
     }

@@ -155,7 +155,8 @@ impl Rule {
 
     /// Whether they let the same through. Neutron writes "anywhere" in two ways.
     fn same(&self, other: &Self) -> bool {
-        let place = |it: &Self| it.remote_ip_prefix.clone().filter(|it| it != "0.0.0.0/0" && it != "::/0");
+        let place =
+            |it: &Self| it.remote_ip_prefix.clone().filter(|it| it != "0.0.0.0/0" && it != "::/0");
         let bare = |it: &Self| Self { remote_ip_prefix: None, ..it.clone() };
         place(self) == place(other) && bare(self) == bare(other)
     }
@@ -191,9 +192,12 @@ impl<'a> Networks<'a> {
     /// The network of this name or ID.
     pub async fn network(&self, name_or_id: &str) -> Result<Network, Error> {
         let networks = self.networks().await?;
-        let known = networks.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", ");
-        let mut found: Vec<_> =
-            networks.into_iter().filter(|it| it.name == name_or_id || it.id == name_or_id).collect();
+        let known =
+            networks.iter().map(|it| format!("`{}`", it.name)).collect::<Vec<_>>().join(", ");
+        let mut found: Vec<_> = networks
+            .into_iter()
+            .filter(|it| it.name == name_or_id || it.id == name_or_id)
+            .collect();
         if let Some(exact) = found.iter().position(|it| it.id == name_or_id) {
             return Ok(found.swap_remove(exact));
         }
@@ -245,9 +249,11 @@ impl<'a> Networks<'a> {
         let found = self.security_groups_named(name_or_id).await?;
         if found.is_empty() {
             return match self.get("security-groups", "security_group", name_or_id).await {
-                Err(err) if err.is_missing() => {
-                    Err(Error::Missing { kind: "security group", name: name_or_id.to_owned(), known: String::new() })
-                }
+                Err(err) if err.is_missing() => Err(Error::Missing {
+                    kind: "security group",
+                    name: name_or_id.to_owned(),
+                    known: String::new(),
+                }),
                 other => other,
             };
         }
@@ -256,7 +262,11 @@ impl<'a> Networks<'a> {
 
     /// Creates a security group that lets this in, or takes the one of that
     /// name and adds what it lacks.
-    pub async fn create_security_group(&self, name: &str, rules: &[Rule]) -> Result<SecurityGroup, Error> {
+    pub async fn create_security_group(
+        &self,
+        name: &str,
+        rules: &[Rule],
+    ) -> Result<SecurityGroup, Error> {
         let body = json!({ "security_group": { "name": name, "description": "made by imgbuild for one build" } });
         let mut group: SecurityGroup = self
             .create("security-group", &body, async || {
@@ -294,34 +304,56 @@ impl<'a> Networks<'a> {
 
     /// Takes a floating IP out of a network for a port, or the one of that
     /// description.
-    pub async fn create_floating_ip(&self, name: &str, network: &str, port: &str) -> Result<FloatingIp, Error> {
+    pub async fn create_floating_ip(
+        &self,
+        name: &str,
+        network: &str,
+        port: &str,
+    ) -> Result<FloatingIp, Error> {
         let body = json!({ "floatingip": { "floating_network_id": network, "port_id": port, "description": name } });
-        self.create("floatingip", &body, async || Ok(self.floating_ips_named(name).await?.into_iter().next())).await
+        self.create("floatingip", &body, async || {
+            Ok(self.floating_ips_named(name).await?.into_iter().next())
+        })
+        .await
     }
 
     /// Deletes ports and waits until they are gone.
     pub async fn release_port(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
         let ids = match which {
             Which::Id(id) => vec![id.to_owned()],
-            Which::Name(name) => self.ports_named(name).await?.into_iter().map(|it| it.id).collect(),
+            Which::Name(name) => {
+                self.ports_named(name).await?.into_iter().map(|it| it.id).collect()
+            }
         };
         self.release("port", ids, deadline).await
     }
 
     /// Deletes security groups and waits until they are gone.
-    pub async fn release_security_group(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
+    pub async fn release_security_group(
+        &self,
+        which: Which<'_>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let ids = match which {
             Which::Id(id) => vec![id.to_owned()],
-            Which::Name(name) => self.security_groups_named(name).await?.into_iter().map(|it| it.id).collect(),
+            Which::Name(name) => {
+                self.security_groups_named(name).await?.into_iter().map(|it| it.id).collect()
+            }
         };
         self.release("security-group", ids, deadline).await
     }
 
     /// Gives floating IPs back; `Name` is the description.
-    pub async fn release_floating_ip(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
+    pub async fn release_floating_ip(
+        &self,
+        which: Which<'_>,
+        deadline: Instant,
+    ) -> Result<(), Error> {
         let ids = match which {
             Which::Id(id) => vec![id.to_owned()],
-            Which::Name(name) => self.floating_ips_named(name).await?.into_iter().map(|it| it.id).collect(),
+            Which::Name(name) => {
+                self.floating_ips_named(name).await?.into_iter().map(|it| it.id).collect()
+            }
         };
         self.release("floatingip", ids, deadline).await
     }
@@ -329,13 +361,22 @@ impl<'a> Networks<'a> {
     async fn release(&self, kind: &str, ids: Vec<String>, deadline: Instant) -> Result<(), Error> {
         for id in ids {
             let path = format!("/{kind}s/{}", escape(&id));
-            let delete = async || self.session.send(&Call::delete(Service::Network, &path)).await.map(drop);
+            let delete =
+                async || self.session.send(&Call::delete(Service::Network, &path)).await.map(drop);
             let look = async || {
                 let answer = self.session.send(&Call::get(Service::Network, &path)).await?;
-                let state = answer.json()[key(kind)]["status"].as_str().unwrap_or("there").to_owned();
+                let state =
+                    answer.json()[key(kind)]["status"].as_str().unwrap_or("there").to_owned();
                 Ok((Standing::Deletable, state))
             };
-            until_gone(self.session, &format!("{} `{id}`", kind.replace('-', " ")), delete, look, deadline).await?;
+            until_gone(
+                self.session,
+                &format!("{} `{id}`", kind.replace('-', " ")),
+                delete,
+                look,
+                deadline,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -351,18 +392,30 @@ impl<'a> Networks<'a> {
     }
 
     async fn get<T: DeserializeOwned>(&self, kind: &str, key: &str, id: &str) -> Result<T, Error> {
-        self.session.send(&Call::get(Service::Network, format!("/{kind}/{}", escape(id)))).await?.read(key)
+        self.session
+            .send(&Call::get(Service::Network, format!("/{kind}/{}", escape(id))))
+            .await?
+            .read(key)
     }
 
     /// What belongs to our project; an operator's list has everybody's.
-    async fn own<T: DeserializeOwned>(&self, kind: &str, by: &str, name: &str) -> Result<Vec<T>, Error> {
+    async fn own<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        by: &str,
+        name: &str,
+    ) -> Result<Vec<T>, Error> {
         match self.session.project().await? {
             Some(project) => self.list(kind, &[(by, name), ("project_id", &project)]).await,
             None => self.list(kind, &[(by, name)]).await,
         }
     }
 
-    async fn list<T: DeserializeOwned>(&self, kind: &str, filters: &[(&str, &str)]) -> Result<Vec<T>, Error> {
+    async fn list<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        filters: &[(&str, &str)],
+    ) -> Result<Vec<T>, Error> {
         let mut call = Call::get(Service::Network, format!("/{kind}"));
         for (name, value) in filters {
             call = call.query(name, *value);

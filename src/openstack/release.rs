@@ -6,11 +6,7 @@
 
 use tokio::time::Instant;
 
-use super::{
-    Error,
-    session::Session,
-    wait::sleep,
-};
+use super::{Error, session::Session, wait::sleep};
 
 /// Something in a cloud, by its ID or by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +48,9 @@ pub(super) async fn until_gone(
             Ok(Ok(now)) => (state, trouble) = (now, None),
             Ok(Err(err)) if err.is_missing() => return Ok(()),
             // 400 and 409: something still holds it, which may go away.
-            Ok(Err(err)) if err.is_transient() || matches!(err.status(), Some(400 | 409)) => trouble = Some(err),
+            Ok(Err(err)) if err.is_transient() || matches!(err.status(), Some(400 | 409)) => {
+                trouble = Some(err)
+            }
             Ok(Err(err)) => return Err(err),
             Err(_) => {}
         }

@@ -183,7 +183,12 @@ impl Call {
 
     /// Asks for the newest microversion up to `newest`; fails where the service
     /// does not have at least `oldest`, which `purpose` needs.
-    pub(super) fn version(mut self, oldest: Version, newest: Version, purpose: &'static str) -> Self {
+    pub(super) fn version(
+        mut self,
+        oldest: Version,
+        newest: Version,
+        purpose: &'static str,
+    ) -> Self {
         self.microversion = Some((oldest, newest, purpose));
         self
     }
@@ -246,7 +251,11 @@ const RENEW_AT_LAST: f64 = 0.1;
 
 impl Session {
     /// A conversation with this cloud; nothing is sent yet.
-    pub fn new(cloud: CloudConfig, patience: Patience, cancel: CancellationToken) -> Result<Self, Error> {
+    pub fn new(
+        cloud: CloudConfig,
+        patience: Patience,
+        cancel: CancellationToken,
+    ) -> Result<Self, Error> {
         let http = client(&cloud.tls, &patience)?;
         let shared = Shared {
             http,
@@ -356,13 +365,21 @@ impl Session {
                 Error::Refused(refusal) => refusal.retry_after,
                 _ => None,
             };
-            sleep(asked.unwrap_or(pause).clamp(pause, patience.retry_after.max(pause)), &self.cancel).await?;
+            sleep(
+                asked.unwrap_or(pause).clamp(pause, patience.retry_after.max(pause)),
+                &self.cancel,
+            )
+            .await?;
         }
         Err(Error::Cancelled)
     }
 
     /// All items of a list, page by page.
-    pub(super) async fn list<T: DeserializeOwned>(&self, call: Call, key: &str) -> Result<Vec<T>, Error> {
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        key: &str,
+    ) -> Result<Vec<T>, Error> {
         /// Nobody has a list this long; a service that repeats itself does.
         const MOST_PAGES: usize = 1000;
         let mut items: Vec<T> = Vec::new();
@@ -372,7 +389,9 @@ impl Session {
             let more: Vec<T> = answer.read(key)?;
             let is_empty = more.is_empty();
             items.extend(more);
-            let Some(next) = next_page(answer.json(), key).filter(|it| !is_empty && *it != page.query) else {
+            let Some(next) =
+                next_page(answer.json(), key).filter(|it| !is_empty && *it != page.query)
+            else {
                 return Ok(items);
             };
             page.query = next;
@@ -420,7 +439,12 @@ impl Session {
     }
 
     /// A client and a request of our own making, for uploads.
-    pub(super) async fn raw(&self, service: Service, method: Method, path: &str) -> Result<reqwest::RequestBuilder, Error> {
+    pub(super) async fn raw(
+        &self,
+        service: Service,
+        method: Method,
+        path: &str,
+    ) -> Result<reqwest::RequestBuilder, Error> {
         let token = self.long_token().await?;
         let endpoint = self.endpoint(service).await?;
         self.shared.n_requests.fetch_add(1, Ordering::Relaxed);
@@ -444,8 +468,11 @@ impl Session {
     /// Sends a request once.
     async fn once(&self, call: &Call, token: &Token, endpoint: &Endpoint) -> Result<Answer, Error> {
         let url = format!("{}{}", endpoint.base, call.path);
-        let mut request =
-            self.shared.http.request(call.method.clone(), url).header("X-Auth-Token", token.header.clone());
+        let mut request = self
+            .shared
+            .http
+            .request(call.method.clone(), url)
+            .header("X-Auth-Token", token.header.clone());
         for (name, value) in negotiate(call, endpoint)? {
             request = request.header(name, value);
         }
@@ -453,7 +480,11 @@ impl Session {
     }
 
     /// Sends a request and reads the answer, within the time there is.
-    async fn exchange(&self, call: &Call, mut request: reqwest::RequestBuilder) -> Result<Answer, Error> {
+    async fn exchange(
+        &self,
+        call: &Call,
+        mut request: reqwest::RequestBuilder,
+    ) -> Result<Answer, Error> {
         for (name, value) in &call.headers {
             request = request.header(*name, *value);
         }
@@ -468,7 +499,8 @@ impl Session {
         self.shared.n_requests.fetch_add(1, Ordering::Relaxed);
         let limit = self.patience().request;
         let exchange = async {
-            let response = request.send().await.map_err(|err| no_answer(call.service, &call.title(), &err))?;
+            let response =
+                request.send().await.map_err(|err| no_answer(call.service, &call.title(), &err))?;
             answer(call.service, call.title(), response, &call.withheld).await
         };
         tokio::select! {
@@ -491,7 +523,11 @@ impl Session {
                 request = request.header("X-Auth-Token", token.header.clone());
             }
             match self.exchange(call, request).await {
-                Err(err) if err.is_transient() && n < patience.attempts && begin.elapsed() < patience.total => {
+                Err(err)
+                    if err.is_transient()
+                        && n < patience.attempts
+                        && begin.elapsed() < patience.total =>
+                {
                     sleep(pause, &self.cancel).await?;
                 }
                 other => return other,
@@ -517,7 +553,10 @@ impl Session {
         self.authenticate(&mut state).await
     }
 
-    async fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> Result<tokio::sync::MutexGuard<'a, T>, Error> {
+    async fn lock<'a, T>(
+        &self,
+        mutex: &'a Mutex<T>,
+    ) -> Result<tokio::sync::MutexGuard<'a, T>, Error> {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(Error::Cancelled),
@@ -535,19 +574,23 @@ impl Session {
         }
         let address = Address::parse(&cloud.auth_url, None);
         // Keystone's root is always asked by its version: it is the one thing known.
-        let endpoint = address.endpoint(None, Service::Identity, None).map_err(|offered| Error::Version {
-            service: Service::Identity,
-            wanted: "3".into(),
-            purpose: "authentication",
-            offered,
-        })?;
-        let mut call = Call::post(Service::Identity, "/auth/tokens", identity(&cloud.auth, &cloud.scope)).repeatable();
+        let endpoint =
+            address.endpoint(None, Service::Identity, None).map_err(|offered| Error::Version {
+                service: Service::Identity,
+                wanted: "3".into(),
+                purpose: "authentication",
+                offered,
+            })?;
+        let mut call =
+            Call::post(Service::Identity, "/auth/tokens", identity(&cloud.auth, &cloud.scope))
+                .repeatable();
         let (Auth::Password { password: secret, .. }
         | Auth::ApplicationCredential { secret, .. }
         | Auth::Token(secret)) = &cloud.auth;
         call = call.withhold(secret.expose_secret());
         let begin = Instant::now();
-        let answer = match self.plain(&call, &format!("{}/auth/tokens", endpoint.base), None).await {
+        let answer = match self.plain(&call, &format!("{}/auth/tokens", endpoint.base), None).await
+        {
             Ok(answer) => answer,
             Err(Error::Refused(refusal)) => {
                 if matches!(refusal.status, 401 | 403) {
@@ -573,7 +616,9 @@ impl Session {
         let given = cloud.endpoints.get(&service).map(String::as_str);
         let url = given
             .or_else(|| (service == Service::Identity).then_some(cloud.auth_url.as_str()))
-            .or_else(|| catalog::find(&token.catalog, service, cloud.region.as_deref(), cloud.interface))
+            .or_else(|| {
+                catalog::find(&token.catalog, service, cloud.region.as_deref(), cloud.interface)
+            })
             .ok_or_else(|| Error::NoService {
                 service,
                 region: cloud.region.clone(),
@@ -585,7 +630,9 @@ impl Session {
         let call = Call::get(service, "/");
         let found = match self.plain(&call, &document, None).await {
             // Some want a token even for this.
-            Err(err) if matches!(err.status(), Some(401 | 403)) => self.plain(&call, &document, Some(&token)).await,
+            Err(err) if matches!(err.status(), Some(401 | 403)) => {
+                self.plain(&call, &document, Some(&token)).await
+            }
             other => other,
         };
         let document = match found {
@@ -595,12 +642,15 @@ impl Session {
             Err(Error::Unreadable { .. }) => None,
             Err(err) => return Err(err),
         };
-        let endpoint = address.endpoint(document.as_ref(), service, project).map_err(|offered| Error::Version {
-            service,
-            wanted: service.major().to_string(),
-            purpose: "imgbuild",
-            offered,
-        })?;
+        let endpoint =
+            address.endpoint(document.as_ref(), service, project).map_err(|offered| {
+                Error::Version {
+                    service,
+                    wanted: service.major().to_string(),
+                    purpose: "imgbuild",
+                    offered,
+                }
+            })?;
         let endpoint = Arc::new(endpoint);
         endpoints.insert(service, Arc::clone(&endpoint));
         Ok(endpoint)
@@ -622,7 +672,12 @@ impl Token {
 /// The headers that ask for a microversion; none where the service has none.
 fn negotiate(call: &Call, endpoint: &Endpoint) -> Result<Vec<(&'static str, String)>, Error> {
     let Some((oldest, newest, purpose)) = call.microversion else { return Ok(Vec::new()) };
-    let unfit = |offered: String| Error::Version { service: call.service, wanted: oldest.to_string(), purpose, offered };
+    let unfit = |offered: String| Error::Version {
+        service: call.service,
+        wanted: oldest.to_string(),
+        purpose,
+        offered,
+    };
     let Some((min, max)) = endpoint.microversions else {
         // A service that says nothing of microversions has the first one.
         return if oldest.1 <= 1 { Ok(Vec::new()) } else { Err(unfit("no microversions".into())) };
@@ -665,7 +720,9 @@ async fn answer(
     let status = response.status();
     let headers = response.headers().clone();
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|err| no_answer(service, &request, &err))? {
+    while let Some(chunk) =
+        response.chunk().await.map_err(|err| no_answer(service, &request, &err))?
+    {
         if bytes.len() + chunk.len() > LARGEST_ANSWER {
             return Err(Error::Unreadable {
                 service,
@@ -690,7 +747,10 @@ async fn answer(
         }
         .into());
     }
-    let is_json = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).is_some_and(|it| it.contains("json"));
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .and_then(|it| it.to_str().ok())
+        .is_some_and(|it| it.contains("json"));
     let json = if is_json && !bytes.is_empty() {
         serde_json::from_slice(&bytes).map_err(|err| Error::Unreadable {
             service,
@@ -744,11 +804,15 @@ fn identity(auth: &Auth, scope: &Scope) -> Value {
             let secret = secret.expose_secret();
             let credential = match credential {
                 Credential::Id(id) => json!({ "id": id, "secret": secret }),
-                Credential::Name(name, user) => json!({ "name": name, "user": who(user), "secret": secret }),
+                Credential::Name(name, user) => {
+                    json!({ "name": name, "user": who(user), "secret": secret })
+                }
             };
             json!({ "methods": ["application_credential"], "application_credential": credential })
         }
-        Auth::Token(token) => json!({ "methods": ["token"], "token": { "id": token.expose_secret() } }),
+        Auth::Token(token) => {
+            json!({ "methods": ["token"], "token": { "id": token.expose_secret() } })
+        }
     };
     let mut auth = json!({ "identity": identity });
     match scope {
@@ -786,7 +850,11 @@ fn token(answer: &Answer, begin: Instant) -> Result<Token, Error> {
         reason: reason.to_owned(),
         request_id: request_id(&answer.headers),
     };
-    let mut header = answer.headers.get("x-subject-token").cloned().ok_or_else(|| unreadable("there is no token in it"))?;
+    let mut header = answer
+        .headers
+        .get("x-subject-token")
+        .cloned()
+        .ok_or_else(|| unreadable("there is no token in it"))?;
     header.set_sensitive(true);
     let issued_at = body.issued_at.unwrap_or_else(jiff::Timestamp::now);
     let life = Duration::try_from(body.expires_at.duration_since(issued_at)).unwrap_or_default();
@@ -815,16 +883,21 @@ fn client(tls: &Tls, patience: &Patience) -> Result<reqwest::Client, Error> {
         // A token goes nowhere but where the user or the catalogue said.
         .redirect(reqwest::redirect::Policy::custom(|attempt| {
             let first = attempt.previous().first();
-            let same = first.is_some_and(|it| it.host() == attempt.url().host() && it.scheme() <= attempt.url().scheme());
+            let same = first.is_some_and(|it| {
+                it.host() == attempt.url().host() && it.scheme() <= attempt.url().scheme()
+            });
             if same && attempt.previous().len() < 5 { attempt.follow() } else { attempt.stop() }
         }));
     if tls.insecure {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    let read = |path: &camino::Utf8Path| fs_err::read(path).map_err(|err| bad(path.as_str(), err.to_string()));
+    let read = |path: &camino::Utf8Path| {
+        fs_err::read(path).map_err(|err| bad(path.as_str(), err.to_string()))
+    };
     if let Some(path) = &tls.cacert {
         let pem = read(path)?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|err| bad(path.as_str(), err.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|err| bad(path.as_str(), err.to_string()))?;
         if certificates.is_empty() {
             return Err(bad(path.as_str(), "there is no certificate in it".into()));
         }
@@ -836,7 +909,8 @@ fn client(tls: &Tls, patience: &Patience) -> Result<reqwest::Client, Error> {
             pem.push(b'\n');
             pem.extend(read(key)?);
         }
-        let identity = reqwest::Identity::from_pem(&pem).map_err(|err| bad(path.as_str(), err.to_string()))?;
+        let identity =
+            reqwest::Identity::from_pem(&pem).map_err(|err| bad(path.as_str(), err.to_string()))?;
         builder = builder.identity(identity);
     }
     builder.build().map_err(|err| bad("the client", err.to_string()))
@@ -849,12 +923,22 @@ mod tests {
     #[test]
     fn the_next_page_is_found_in_every_style() {
         for (json, key, expected) in [
-            (json!({"images": [], "next": "/v2/images?marker=7&name=a%20b"}), "images", Some(vec![("marker", "7"), ("name", "a b")])),
-            (json!({"servers_links": [{"rel": "next", "href": "http://inside:8774/v2.1/servers?marker=x"}]}), "servers", Some(vec![("marker", "x")])),
+            (
+                json!({"images": [], "next": "/v2/images?marker=7&name=a%20b"}),
+                "images",
+                Some(vec![("marker", "7"), ("name", "a b")]),
+            ),
+            (
+                json!({"servers_links": [{"rel": "next", "href": "http://inside:8774/v2.1/servers?marker=x"}]}),
+                "servers",
+                Some(vec![("marker", "x")]),
+            ),
             (json!({"ports_links": [{"rel": "previous", "href": "http://h/?a=1"}]}), "ports", None),
             (json!({"volumes": []}), "volumes", None),
         ] {
-            let expected = expected.map(|it| it.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>());
+            let expected = expected.map(|it| {
+                it.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<Vec<_>>()
+            });
             assert_eq!(next_page(&json, key), expected, "{json}");
         }
     }
@@ -866,11 +950,15 @@ mod tests {
         };
         let endpoint = |range| Endpoint { base: String::new(), microversions: range };
         let nova = endpoint(Some((Version(2, 1), Version(2, 60))));
-        let header = |call, endpoint| negotiate(&call, endpoint).unwrap().first().map(|it| it.1.clone());
+        let header =
+            |call, endpoint| negotiate(&call, endpoint).unwrap().first().map(|it| it.1.clone());
         assert_eq!(header(call(1, 45), &nova).as_deref(), Some("compute 2.45"));
         assert_eq!(header(call(1, 67), &nova).as_deref(), Some("compute 2.60"));
         assert_eq!(header(call(1, 67), &endpoint(None)), None);
         let err = negotiate(&call(67, 67), &nova).unwrap_err().to_string();
-        assert_eq!(err, "nova does not speak version 2.67, which this needs; it offers 2.1 to 2.60");
+        assert_eq!(
+            err,
+            "nova does not speak version 2.67, which this needs; it offers 2.1 to 2.60"
+        );
     }
 }

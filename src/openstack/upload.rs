@@ -45,7 +45,13 @@ impl Images<'_> {
     /// Uploads a file as the data of a queued image; `what` names it in
     /// progress and messages. Data that are there already are left, if they
     /// are as long as the file.
-    pub async fn upload(&self, id: &str, path: &Utf8Path, what: &str, teller: &Teller) -> Result<Image, Error> {
+    pub async fn upload(
+        &self,
+        id: &str,
+        path: &Utf8Path,
+        what: &str,
+        teller: &Teller,
+    ) -> Result<Image, Error> {
         let patience = *self.session.patience();
         let length = fs_err::metadata(path).map_err(Error::File)?.len();
         let begin = Instant::now();
@@ -76,7 +82,12 @@ impl Images<'_> {
             match self.upload_once(id, path, length, what, teller).await {
                 Ok(()) => {}
                 // An active image is found by the next look. A 401 is renewed by it.
-                Err(err) if (err.is_transient() || matches!(err.status(), Some(401 | 409)) || matches!(err, Error::Stalled { .. })) && n < patience.attempts => {
+                Err(err)
+                    if (err.is_transient()
+                        || matches!(err.status(), Some(401 | 409))
+                        || matches!(err, Error::Stalled { .. }))
+                        && n < patience.attempts =>
+                {
                     sleep(pause, self.session.cancel()).await?;
                 }
                 Err(err) => return Err(err),
@@ -85,7 +96,14 @@ impl Images<'_> {
         Err(Error::Cancelled)
     }
 
-    async fn upload_once(&self, id: &str, path: &Utf8Path, length: u64, what: &str, teller: &Teller) -> Result<(), Error> {
+    async fn upload_once(
+        &self,
+        id: &str,
+        path: &Utf8Path,
+        length: u64,
+        what: &str,
+        teller: &Teller,
+    ) -> Result<(), Error> {
         let target = format!("/images/{}/file", escape(id));
         let sent = Arc::new(AtomicU64::new(0));
         let body = FileBody::open(path, length, Arc::clone(&sent))?;
@@ -99,7 +117,8 @@ impl Images<'_> {
             .body(reqwest::Body::wrap_stream(body));
         let title = format!("PUT {target}");
         let exchange = async {
-            let response = request.send().await.map_err(|err| no_answer(Service::Image, &title, &err))?;
+            let response =
+                request.send().await.map_err(|err| no_answer(Service::Image, &title, &err))?;
             self.session.raw_answer(Service::Image, title.clone(), response).await
         };
         let result = tokio::select! {
@@ -114,7 +133,9 @@ impl Images<'_> {
                 Ok(())
             }
             // The reader has seen the file change; that is why the body broke.
-            Err(_) if sent.load(Ordering::Relaxed) == CHANGED => Err(Error::FileChanged { path: path.to_string() }),
+            Err(_) if sent.load(Ordering::Relaxed) == CHANGED => {
+                Err(Error::FileChanged { path: path.to_string() })
+            }
             Err(err) => Err(err),
         }
     }

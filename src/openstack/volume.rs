@@ -108,8 +108,21 @@ pub enum VolumeState {
 
 /// States that lead to another by themselves.
 const BUSY: [&str; 15] = [
-    "creating", "downloading", "uploading", "attaching", "detaching", "reserved", "extending", "retyping",
-    "maintenance", "backing-up", "restoring-backup", "restoring", "awaiting-transfer", "reverting", "unmanaging",
+    "creating",
+    "downloading",
+    "uploading",
+    "attaching",
+    "detaching",
+    "reserved",
+    "extending",
+    "retyping",
+    "maintenance",
+    "backing-up",
+    "restoring-backup",
+    "restoring",
+    "awaiting-transfer",
+    "reverting",
+    "unmanaging",
 ];
 
 /// A volume to be.
@@ -223,7 +236,12 @@ impl<'a> Volumes<'a> {
 
     /// Makes an image of a volume that nobody holds and returns its ID; takes
     /// our image of that name, if there is one. It is not waited for.
-    pub async fn create_image(&self, volume: &str, name: &str, disk_format: &str) -> Result<String, Error> {
+    pub async fn create_image(
+        &self,
+        volume: &str,
+        name: &str,
+        disk_format: &str,
+    ) -> Result<String, Error> {
         let body = json!({ "os-volume_upload_image": {
             "image_name": name, "disk_format": disk_format, "container_format": "bare" } });
         let call = volume_action(volume, body);
@@ -250,8 +268,13 @@ impl<'a> Volumes<'a> {
     }
 
     /// What servers made from it are told, such as `hw_firmware_type`.
-    pub async fn set_image_metadata(&self, volume: &str, metadata: &BTreeMap<String, String>) -> Result<(), Error> {
-        let call = volume_action(volume, json!({ "os-set_image_metadata": { "metadata": metadata } }));
+    pub async fn set_image_metadata(
+        &self,
+        volume: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let call =
+            volume_action(volume, json!({ "os-set_image_metadata": { "metadata": metadata } }));
         self.session.send(&call.repeatable()).await.map(drop)
     }
 
@@ -265,7 +288,11 @@ impl<'a> Volumes<'a> {
         let path = path("snapshot", id);
         let call = Call::put(Service::Volume, &path, Some(json!({ "snapshot": { "name": name } })));
         self.session.send(&call).await?;
-        let call = Call::put(Service::Volume, format!("{path}/metadata"), Some(json!({ "metadata": metadata })));
+        let call = Call::put(
+            Service::Volume,
+            format!("{path}/metadata"),
+            Some(json!({ "metadata": metadata })),
+        );
         self.session.send(&call).await?;
         self.snapshot(id).await
     }
@@ -287,7 +314,8 @@ impl<'a> Volumes<'a> {
             Which::Name(name) => self.named(name).await?.into_iter().map(|it| it.id).collect(),
         };
         for id in ids {
-            self.release_one("volume", &id, deadline, async || Ok(self.get(&id).await?.status)).await?;
+            self.release_one("volume", &id, deadline, async || Ok(self.get(&id).await?.status))
+                .await?;
         }
         Ok(())
     }
@@ -296,10 +324,15 @@ impl<'a> Volumes<'a> {
     pub async fn release_snapshot(&self, which: Which<'_>, deadline: Instant) -> Result<(), Error> {
         let ids = match which {
             Which::Id(id) => vec![id.to_owned()],
-            Which::Name(name) => self.snapshots_named(name).await?.into_iter().map(|it| it.id).collect(),
+            Which::Name(name) => {
+                self.snapshots_named(name).await?.into_iter().map(|it| it.id).collect()
+            }
         };
         for id in ids {
-            self.release_one("snapshot", &id, deadline, async || Ok(self.snapshot(&id).await?.status)).await?;
+            self.release_one("snapshot", &id, deadline, async || {
+                Ok(self.snapshot(&id).await?.status)
+            })
+            .await?;
         }
         Ok(())
     }
@@ -311,16 +344,20 @@ impl<'a> Volumes<'a> {
         deadline: Instant,
         state: impl AsyncFn() -> Result<VolumeState, Error>,
     ) -> Result<(), Error> {
-        let delete =
-            async || self.session.send(&Call::delete(Service::Volume, path(kind, id))).await.map(drop);
+        let delete = async || {
+            self.session.send(&Call::delete(Service::Volume, path(kind, id))).await.map(drop)
+        };
         let look = async || {
             let state = state().await?;
             let text = state.to_string();
             Ok(match state {
-                VolumeState::Available | VolumeState::Error(_) | VolumeState::Other(_) => (Standing::Deletable, text),
-                VolumeState::InUse | VolumeState::Busy(_) | VolumeState::Deleting | VolumeState::Deleted => {
-                    (Standing::Wait, text)
+                VolumeState::Available | VolumeState::Error(_) | VolumeState::Other(_) => {
+                    (Standing::Deletable, text)
                 }
+                VolumeState::InUse
+                | VolumeState::Busy(_)
+                | VolumeState::Deleting
+                | VolumeState::Deleted => (Standing::Wait, text),
             })
         };
         until_gone(self.session, &format!("{kind} `{id}`"), delete, look, deadline).await
@@ -339,14 +376,22 @@ impl<'a> Volumes<'a> {
             async || self.show::<T>(kind, id).await,
             |seen| {
                 let ended = |state: String, reason: &str| {
-                    Decision::Fail(Error::Ended { what: what.clone(), state, reason: reason.into() })
+                    Decision::Fail(Error::Ended {
+                        what: what.clone(),
+                        state,
+                        reason: reason.into(),
+                    })
                 };
-                let Observation::Present(seen) = seen else { return ended("gone".into(), "somebody deleted it") };
+                let Observation::Present(seen) = seen else {
+                    return ended("gone".into(), "somebody deleted it");
+                };
                 match state(&seen) {
                     VolumeState::Available => Decision::Done(seen),
                     // Cinder says no more; the image's format is the usual cause.
                     VolumeState::Error(state) => ended(state, "cinder gives no reason"),
-                    state @ (VolumeState::Deleting | VolumeState::Deleted) => ended(state.to_string(), ""),
+                    state @ (VolumeState::Deleting | VolumeState::Deleted) => {
+                        ended(state.to_string(), "")
+                    }
                     state => Decision::Continue(state.to_string()),
                 }
             },

@@ -149,7 +149,11 @@ mod tests {
         }
     }
 
-    async fn after(minutes: u64, cancel: &CancellationToken, mut looks: impl FnMut(u32) -> Result<u32, Error>) -> Result<u32, Error> {
+    async fn after(
+        minutes: u64,
+        cancel: &CancellationToken,
+        mut looks: impl FnMut(u32) -> Result<u32, Error>,
+    ) -> Result<u32, Error> {
         let mut n_looks = 0;
         wait(
             "server `x`",
@@ -180,7 +184,10 @@ mod tests {
     async fn no_wait_is_endless() {
         let cancel = CancellationToken::new();
         let late = after(1, &cancel, |_| Ok(1)).await.unwrap_err();
-        assert_eq!(late.to_string().split(" after ").next(), Some("server `x` was still `BUILD 1`"));
+        assert_eq!(
+            late.to_string().split(" after ").next(),
+            Some("server `x` was still `BUILD 1`")
+        );
         let late = after(1, &cancel, |_| Err(broken())).await.unwrap_err();
         assert!(late.is_transient(), "the service's own words: {late}");
     }

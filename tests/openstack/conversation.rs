@@ -54,7 +54,8 @@ impl Claims {
 }
 
 /// A key that nobody has the other half of.
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl test";
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl test";
 
 /// Holds the conversation. What it asserts would be a false success.
 pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(), Error> {
@@ -79,7 +80,10 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
     claims.claim(ResourceKind::Keypair, &name("key"));
     cloud.compute().create_keypair(&name("key"), KEY).await?;
     let claim = claims.claim(ResourceKind::SecurityGroup, &name("group"));
-    let group = cloud.networks().create_security_group(&name("group"), &[Rule::tcp(22), Rule::tcp(8022)]).await?;
+    let group = cloud
+        .networks()
+        .create_security_group(&name("group"), &[Rule::tcp(22), Rule::tcp(8022)])
+        .await?;
     claims.confirm(claim, &group.id);
     let group = cloud.networks().security_group(&name("group")).await?;
     assert_eq!(group.rules.iter().filter(|it| it.protocol.is_some()).count(), 2, "{group:?}");
@@ -90,7 +94,11 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
         name: name("boot"),
         disk_format: world.format.into(),
         tags: vec![name("tag")],
-        properties: [("os_distro".to_owned(), "debian".to_owned()), ("imgbuild_old".to_owned(), "1".to_owned())].into(),
+        properties: [
+            ("os_distro".to_owned(), "debian".to_owned()),
+            ("imgbuild_old".to_owned(), "1".to_owned()),
+        ]
+        .into(),
         ..NewImage::default()
     };
     let image = cloud.images().create(&new).await?;
@@ -100,13 +108,17 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
     assert_eq!(image.size, Some(world.disk.metadata().unwrap().len()));
     assert!(cloud.images().compare(&image, &world.disk).await?, "{image:?}");
     let change = ImageChange {
-        set: [("os_version".to_owned(), json!("13")), ("visibility".to_owned(), json!("shared"))].into(),
+        set: [("os_version".to_owned(), json!("13")), ("visibility".to_owned(), json!("shared"))]
+            .into(),
         remove: vec!["imgbuild_old".into(), "never_there".into()],
     };
     let image = cloud.images().update(&image.id, &change).await?;
     assert_eq!(image.properties["os_version"], "13");
     assert!(!image.properties.contains_key("imgbuild_old"));
-    let tagged = cloud.images().list(&ImageFilter { tags: &[&name("tag")], ..ImageFilter::default() }).await?;
+    let tagged = cloud
+        .images()
+        .list(&ImageFilter { tags: &[&name("tag")], ..ImageFilter::default() })
+        .await?;
     assert_eq!(tagged.iter().map(|it| &it.id).collect::<Vec<_>>(), [&image.id]);
     assert_eq!(cloud.images().find(&name("boot")).await?.id, image.id);
     let other = "fedcba9876543210fedcba9876543210";
@@ -145,7 +157,8 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
     cloud.compute().diagnostics(&server.id).await?;
     cloud.compute().screen(&server.id, imgbuild::openstack::compute::Screen::NoVnc).await?;
     let claim = claims.claim(ResourceKind::FloatingIp, &name("floating"));
-    let floating = cloud.networks().create_floating_ip(&name("floating"), &public.id, &port.id).await?;
+    let floating =
+        cloud.networks().create_floating_ip(&name("floating"), &public.id, &port.id).await?;
     claims.confirm(claim, &floating.id);
     assert_eq!(floating.port_id.as_deref(), Some(port.id.as_str()));
 
@@ -163,7 +176,10 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
         tokio::time::sleep(cloud.session().patience().poll.first * 2).await;
     }
     let first = said.lines().next().unwrap_or_default().to_owned();
-    assert!(first.is_empty() || said.lines().filter(|it| *it == first).count() == 1, "shown twice: {said}");
+    assert!(
+        first.is_empty() || said.lines().filter(|it| *it == first).count() == 1,
+        "shown twice: {said}"
+    );
     cloud.compute().stop(&server.id).await?;
     cloud.compute().start(&server.id).await?;
     cloud.compute().wait(&server.id, Until::Active, soon()).await?;
@@ -172,7 +188,8 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
 
     // An image of it.
     let claim = claims.claim(ResourceKind::Image, &name("product"));
-    let product = cloud.compute().create_image(&server.id, &name("product"), &BTreeMap::new()).await?;
+    let product =
+        cloud.compute().create_image(&server.id, &name("product"), &BTreeMap::new()).await?;
     claims.confirm(claim, &product);
     let product = cloud.images().wait_active(&product, soon()).await?;
     assert_eq!(product.status, ImageState::Active);
@@ -198,7 +215,10 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
     claims.confirm(volume_claim, &volume.id);
     let volume = cloud.volumes().wait_available(&volume.id, soon()).await?;
     cloud.volumes().set_bootable(&volume.id, true).await?;
-    cloud.volumes().set_image_metadata(&volume.id, &BTreeMap::from([("os_distro".into(), "debian".into())])).await?;
+    cloud
+        .volumes()
+        .set_image_metadata(&volume.id, &BTreeMap::from([("os_distro".into(), "debian".into())]))
+        .await?;
     assert_eq!(cloud.volumes().get(&volume.id).await?.bootable, "true");
 
     let backed_claim = claims.claim(ResourceKind::Server, &name("backed"));
@@ -215,25 +235,37 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
     // Nova names the snapshot behind such an image.
     claims.claim(ResourceKind::Snapshot, &format!("snapshot for {}", name("backed-image")));
     let claim = claims.claim(ResourceKind::Image, &name("backed-image"));
-    let id = cloud.compute().create_image(&backed.id, &name("backed-image"), &BTreeMap::new()).await?;
+    let id =
+        cloud.compute().create_image(&backed.id, &name("backed-image"), &BTreeMap::new()).await?;
     claims.confirm(claim, &id);
     let backed_image = cloud.images().wait_active(&id, soon()).await?;
-    assert_eq!((backed_image.size, backed_image.snapshots().len()), (Some(0), 1), "{backed_image:?}");
+    assert_eq!(
+        (backed_image.size, backed_image.snapshots().len()),
+        (Some(0), 1),
+        "{backed_image:?}"
+    );
     let claim = claims.claim(ResourceKind::Snapshot, &name("held"));
-    let held = cloud.volumes().create_snapshot(&volume.id, &name("held"), &metadata, Held::Yes).await?;
+    let held =
+        cloud.volumes().create_snapshot(&volume.id, &name("held"), &metadata, Held::Yes).await?;
     claims.confirm(claim, &held.id);
     cloud.volumes().wait_snapshot(&held.id, soon()).await?;
     give_back(cloud, claims, backed_claim, soon()).await?;
     cloud.volumes().wait_available(&volume.id, soon()).await?;
 
     let claim = claims.claim(ResourceKind::Snapshot, &name("snapshot"));
-    let snapshot = cloud.volumes().create_snapshot(&volume.id, &name("snapshot"), &metadata, Held::No).await?;
+    let snapshot =
+        cloud.volumes().create_snapshot(&volume.id, &name("snapshot"), &metadata, Held::No).await?;
     claims.confirm(claim, &snapshot.id);
     let snapshot = cloud.volumes().wait_snapshot(&snapshot.id, soon()).await?;
-    let renamed = cloud.volumes().update_snapshot(&snapshot.id, &name("renamed"), &metadata).await?;
+    let renamed =
+        cloud.volumes().update_snapshot(&snapshot.id, &name("renamed"), &metadata).await?;
     assert_eq!((renamed.name, renamed.metadata), (name("renamed"), metadata));
     let claim = claims.claim(ResourceKind::Volume, &name("clone"));
-    let new = NewVolume { name: name("clone"), snapshot: Some(snapshot.id.clone()), ..NewVolume::default() };
+    let new = NewVolume {
+        name: name("clone"),
+        snapshot: Some(snapshot.id.clone()),
+        ..NewVolume::default()
+    };
     let clone = cloud.volumes().create(&new).await?;
     claims.confirm(claim, &clone.id);
     cloud.volumes().wait_available(&clone.id, soon()).await?;
@@ -262,6 +294,11 @@ pub async fn unwind(cloud: &Cloud, claims: &Claims, patience: Duration) -> Vec<(
     leftovers
 }
 
-async fn give_back(cloud: &Cloud, claims: &Claims, claim: usize, deadline: Instant) -> Result<(), Error> {
+async fn give_back(
+    cloud: &Cloud,
+    claims: &Claims,
+    claim: usize,
+    deadline: Instant,
+) -> Result<(), Error> {
     cloud.release(&claims.0[claim], deadline).await
 }

@@ -42,7 +42,8 @@ fn read() -> Result<Texts, Box<ConfigError>> {
 /// The folders that are searched, in order.
 fn folders(var: &dyn Fn(&str) -> Option<String>) -> Vec<Utf8PathBuf> {
     let home = var("HOME").map(Utf8PathBuf::from);
-    let config = var("XDG_CONFIG_HOME").map(Utf8PathBuf::from).or_else(|| home.map(|it| it.join(".config")));
+    let config =
+        var("XDG_CONFIG_HOME").map(Utf8PathBuf::from).or_else(|| home.map(|it| it.join(".config")));
     let own = config.map(|it| it.join("openstack"));
     [Some(Utf8PathBuf::new()), own, Some("/etc/openstack".into())].into_iter().flatten().collect()
 }
@@ -61,7 +62,9 @@ fn first(folders: &[Utf8PathBuf], stem: &str) -> Result<Option<Text>, Box<Config
 fn text(path: &Utf8Path) -> Result<Option<Text>, Box<ConfigError>> {
     match fs_err::read_to_string(path) {
         Ok(text) => Ok(Some(Text { path: path.to_string(), text })),
-        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
         Err(err) => Err(Box::new(ConfigError::Read(err))),
     }
 }

@@ -21,10 +21,28 @@ const DEFAULT_DOMAIN: &str = "default";
 
 /// Keys that belong below `auth`, although old files have them beside it.
 const AUTH_KEYS: [&str; 22] = [
-    "auth_url", "username", "user_id", "password", "token", "user_domain_id", "user_domain_name", "project_id",
-    "project_name", "tenant_id", "tenant_name", "project_domain_id", "project_domain_name", "domain_id",
-    "domain_name", "default_domain", "default_domain_id", "default_domain_name", "system_scope",
-    "application_credential_id", "application_credential_name", "application_credential_secret",
+    "auth_url",
+    "username",
+    "user_id",
+    "password",
+    "token",
+    "user_domain_id",
+    "user_domain_name",
+    "project_id",
+    "project_name",
+    "tenant_id",
+    "tenant_name",
+    "project_domain_id",
+    "project_domain_name",
+    "domain_id",
+    "domain_name",
+    "default_domain",
+    "default_domain_id",
+    "default_domain_name",
+    "system_scope",
+    "application_credential_id",
+    "application_credential_name",
+    "application_credential_secret",
 ];
 
 /// The names of the clouds that are known, in order.
@@ -49,7 +67,8 @@ pub fn resolve(texts: &Texts, cloud: Option<&str>) -> Result<CloudConfig, Box<Co
     let secure = read(&texts.secure)?.map(|it| clouds_of(&it, "clouds"));
     let public = read(&texts.public)?.map(|it| clouds_of(&it, "public_clouds"));
 
-    let listed = clouds.as_ref().map(|it| it.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+    let listed =
+        clouds.as_ref().map(|it| it.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
     let has_environment = texts.env.contains_key("OS_AUTH_URL");
     let name = match cloud.or_else(|| texts.env.get("OS_CLOUD").map(String::as_str)) {
         Some(name) => name.to_owned(),
@@ -80,7 +99,9 @@ pub fn resolve(texts: &Texts, cloud: Option<&str>) -> Result<CloudConfig, Box<Co
                 .filter(|(score, _)| *score > 0.8)
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let help = match (near, listed.as_slice()) {
-                (Some((_, near)), _) => format!("did you mean `{near}`? there are {}", quoted(&listed)),
+                (Some((_, near)), _) => {
+                    format!("did you mean `{near}`? there are {}", quoted(&listed))
+                }
                 (None, []) => "there is no `clouds.yaml` with a cloud in it".to_owned(),
                 (None, _) => format!("there are {}", quoted(&listed)),
             };
@@ -138,10 +159,38 @@ fn settings(mut cloud: Node, env: &BTreeMap<String, String>) -> Node {
     let has = |keys: &[&str]| keys.iter().any(|it| given.contains(*it));
     // A variable must not mix with another way to say the same thing.
     let groups: [&[&str]; 6] = [
-        &["username", "user_id", "application_credential_id", "application_credential_name", "token"],
-        &["project_id", "project_name", "tenant_id", "tenant_name", "domain_id", "domain_name", "system_scope", "application_credential_id", "application_credential_name"],
-        &["user_domain_id", "user_domain_name", "default_domain", "default_domain_id", "default_domain_name"],
-        &["project_domain_id", "project_domain_name", "default_domain", "default_domain_id", "default_domain_name"],
+        &[
+            "username",
+            "user_id",
+            "application_credential_id",
+            "application_credential_name",
+            "token",
+        ],
+        &[
+            "project_id",
+            "project_name",
+            "tenant_id",
+            "tenant_name",
+            "domain_id",
+            "domain_name",
+            "system_scope",
+            "application_credential_id",
+            "application_credential_name",
+        ],
+        &[
+            "user_domain_id",
+            "user_domain_name",
+            "default_domain",
+            "default_domain_id",
+            "default_domain_name",
+        ],
+        &[
+            "project_domain_id",
+            "project_domain_name",
+            "default_domain",
+            "default_domain_id",
+            "default_domain_name",
+        ],
         &["interface", "endpoint_type"],
         &["verify", "insecure"],
     ];
@@ -149,9 +198,21 @@ fn settings(mut cloud: Node, env: &BTreeMap<String, String>) -> Node {
     for (variable, value) in env {
         let Some(key) = variable.strip_prefix("OS_").map(str::to_ascii_lowercase) else { continue };
         let known = AUTH_KEYS.contains(&key.as_str())
-            || ["auth_type", "region_name", "interface", "endpoint_type", "cacert", "cert", "key", "insecure", "verify"].contains(&key.as_str())
+            || [
+                "auth_type",
+                "region_name",
+                "interface",
+                "endpoint_type",
+                "cacert",
+                "cert",
+                "key",
+                "insecure",
+                "verify",
+            ]
+            .contains(&key.as_str())
             || key.ends_with("_endpoint_override");
-        let taken = given.contains(&key) || groups.iter().any(|group| group.contains(&key.as_str()) && has(group));
+        let taken = given.contains(&key)
+            || groups.iter().any(|group| group.contains(&key.as_str()) && has(group));
         if known && !taken {
             more.insert(key, Node::text(value));
         }
@@ -190,7 +251,9 @@ impl Reader<'_> {
     }
 
     fn url(&self) -> Result<String, Box<ConfigError>> {
-        let Some(node) = self.settings.get("auth_url") else { return Err(self.lacks("auth_url", "OS_AUTH_URL")) };
+        let Some(node) = self.settings.get("auth_url") else {
+            return Err(self.lacks("auth_url", "OS_AUTH_URL"));
+        };
         self.http(node, "auth_url")
     }
 
@@ -198,15 +261,25 @@ impl Reader<'_> {
     fn http(&self, node: &Node, key: &str) -> Result<String, Box<ConfigError>> {
         let text = node.as_text().unwrap_or_default();
         match reqwest::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
-            _ => Err(self.wrong(Some(node), format!("`{key}` is not an HTTP URL"), "write it like `https://cloud.example.org:5000/v3`")),
+            Ok(url) if matches!(url.scheme(), "http" | "https") => {
+                Ok(text.trim_end_matches('/').to_owned())
+            }
+            _ => Err(self.wrong(
+                Some(node),
+                format!("`{key}` is not an HTTP URL"),
+                "write it like `https://cloud.example.org:5000/v3`",
+            )),
         }
     }
 
     fn auth(&self) -> Result<Auth, Box<ConfigError>> {
         let kind = match self.settings.get("auth_type") {
             None => match self {
-                _ if self.has("application_credential_id") || self.has("application_credential_name") => "application_credential",
+                _ if self.has("application_credential_id")
+                    || self.has("application_credential_name") =>
+                {
+                    "application_credential"
+                }
                 _ if self.has("token") && !self.has("password") => "token",
                 _ => "password",
             },
@@ -216,11 +289,17 @@ impl Reader<'_> {
                 "v3applicationcredential" => "application_credential",
                 other => {
                     let message = format!("`auth_type: {other}` is not known to imgbuild");
-                    return Err(self.wrong(Some(node), message, "use `password`, `v3applicationcredential` or `token`"));
+                    return Err(self.wrong(
+                        Some(node),
+                        message,
+                        "use `password`, `v3applicationcredential` or `token`",
+                    ));
                 }
             },
         };
-        let needed = |key: &str| self.text(key).ok_or_else(|| self.lacks(key, &format!("OS_{}", key.to_uppercase())));
+        let needed = |key: &str| {
+            self.text(key).ok_or_else(|| self.lacks(key, &format!("OS_{}", key.to_uppercase())))
+        };
         Ok(match kind {
             "token" => Auth::Token(needed("token")?.into()),
             "application_credential" => {
@@ -228,7 +307,10 @@ impl Reader<'_> {
                     Some(id) => Credential::Id(id),
                     None => Credential::Name(needed("application_credential_name")?, self.user()?),
                 };
-                Auth::ApplicationCredential { credential, secret: needed("application_credential_secret")?.into() }
+                Auth::ApplicationCredential {
+                    credential,
+                    secret: needed("application_credential_secret")?.into(),
+                }
             }
             _ => Auth::Password { user: self.user()?, password: needed("password")?.into() },
         })
@@ -238,7 +320,9 @@ impl Reader<'_> {
         if let Some(id) = self.text("user_id") {
             return Ok(Who::Id(id));
         }
-        let Some(name) = self.text("username") else { return Err(self.lacks("username", "OS_USERNAME")) };
+        let Some(name) = self.text("username") else {
+            return Err(self.lacks("username", "OS_USERNAME"));
+        };
         // A user mostly lives where the project does.
         let domain = self.domain("user_domain").or_else(|| self.domain("project_domain"));
         Ok(Who::Name(name, domain.unwrap_or_else(|| self.default_domain())))
@@ -252,7 +336,11 @@ impl Reader<'_> {
         if let Some(node) = self.settings.get("system_scope") {
             return match node.as_text() {
                 Some("all") => Ok(Scope::System),
-                _ => Err(self.wrong(Some(node), "`system_scope` can only be `all`".to_owned(), "write `all`, or leave it out")),
+                _ => Err(self.wrong(
+                    Some(node),
+                    "`system_scope` can only be `all`".to_owned(),
+                    "write `all`, or leave it out",
+                )),
             };
         }
         if let Some(id) = self.text("project_id").or_else(|| self.text("tenant_id")) {
@@ -260,7 +348,10 @@ impl Reader<'_> {
         }
         if let Some(name) = self.text("project_name").or_else(|| self.text("tenant_name")) {
             let domain = self.domain("project_domain").or_else(|| self.domain("user_domain"));
-            return Ok(Scope::Project(Who::Name(name, domain.unwrap_or_else(|| self.default_domain()))));
+            return Ok(Scope::Project(Who::Name(
+                name,
+                domain.unwrap_or_else(|| self.default_domain()),
+            )));
         }
         Ok(self.domain("domain").map_or(Scope::Default, Scope::Domain))
     }
@@ -286,7 +377,9 @@ impl Reader<'_> {
     }
 
     fn interface(&self) -> Result<Interface, Box<ConfigError>> {
-        let Some(node) = self.settings.get("interface").or_else(|| self.settings.get("endpoint_type")) else {
+        let Some(node) =
+            self.settings.get("interface").or_else(|| self.settings.get("endpoint_type"))
+        else {
             return Ok(Interface::default());
         };
         match node.as_text().unwrap_or_default().trim_end_matches("URL") {
@@ -318,7 +411,12 @@ impl Reader<'_> {
         let verify = self.truth("verify")?.unwrap_or(true);
         let insecure = self.truth("insecure")?.unwrap_or(false);
         let path = |key: &str| self.text(key).map(|it| it.into());
-        Ok(Tls { insecure: insecure || !verify, cacert: path("cacert"), cert: path("cert"), key: path("key") })
+        Ok(Tls {
+            insecure: insecure || !verify,
+            cacert: path("cacert"),
+            cert: path("cert"),
+            key: path("key"),
+        })
     }
 
     fn truth(&self, key: &str) -> Result<Option<bool>, Box<ConfigError>> {
@@ -327,7 +425,11 @@ impl Reader<'_> {
             (Value::Bool(it), _) => Ok(Some(*it)),
             (_, "true" | "yes" | "on" | "1") => Ok(Some(true)),
             (_, "false" | "no" | "off" | "0") => Ok(Some(false)),
-            _ => Err(self.wrong(Some(node), format!("`{key}` is neither true nor false"), "write `true` or `false`")),
+            _ => Err(self.wrong(
+                Some(node),
+                format!("`{key}` is neither true nor false"),
+                "write `true` or `false`",
+            )),
         }
     }
 
@@ -340,7 +442,9 @@ impl Reader<'_> {
     }
 
     fn lacks(&self, key: &str, variable: &str) -> Box<ConfigError> {
-        let help = format!("add `{key}` to the cloud's `auth` in `clouds.yaml` or `secure.yaml`, or set `{variable}`");
+        let help = format!(
+            "add `{key}` to the cloud's `auth` in `clouds.yaml` or `secure.yaml`, or set `{variable}`"
+        );
         self.wrong(None, format!("`{key}` is missing"), &help)
     }
 
@@ -415,7 +519,10 @@ mod tests {
         assert_eq!(cloud.interface, Interface::Internal);
         assert!(cloud.tls.insecure);
         assert_eq!(cloud.endpoints[&Service::Image], "http://glance.example.org:9292");
-        assert_eq!(cloud.scope, Scope::Project(Who::Name("images".into(), Domain::Id("1234".into()))));
+        assert_eq!(
+            cloud.scope,
+            Scope::Project(Who::Name("images".into(), Domain::Id("1234".into())))
+        );
         let Auth::Password { user, password } = cloud.auth else { panic!("{:?}", cloud.auth) };
         assert_eq!(user, Who::Name("builder".into(), Domain::Name("Staff".into())));
         assert_eq!(password.expose_secret(), "hunter2");
@@ -424,14 +531,22 @@ mod tests {
     #[test]
     fn secrets_and_profiles_are_laid_over_one_another() {
         let texts = Texts {
-            secure: text("secure.yaml", "clouds:\n  lab-1:\n    auth: {application_credential_secret: s3cr3t}\n"),
-            public: text("clouds-public.yaml", "public-clouds:\n  lab:\n    auth: {auth_url: 'http://lab:5000'}\n    regions: [a, b]\n"),
+            secure: text(
+                "secure.yaml",
+                "clouds:\n  lab-1:\n    auth: {application_credential_secret: s3cr3t}\n",
+            ),
+            public: text(
+                "clouds-public.yaml",
+                "public-clouds:\n  lab:\n    auth: {auth_url: 'http://lab:5000'}\n    regions: [a, b]\n",
+            ),
             ..texts(TWO)
         };
         let cloud = resolve(&texts, Some("lab-1")).unwrap();
         assert_eq!(cloud.auth_url, "http://lab:5000");
         assert_eq!(cloud.region.as_deref(), Some("a"));
-        let Auth::ApplicationCredential { credential, secret } = &cloud.auth else { panic!("{:?}", cloud.auth) };
+        let Auth::ApplicationCredential { credential, secret } = &cloud.auth else {
+            panic!("{:?}", cloud.auth)
+        };
         assert_eq!(*credential, Credential::Id("0815".into()));
         assert_eq!(secret.expose_secret(), "s3cr3t");
         assert_eq!(cloud.scope, Scope::Default);
@@ -441,14 +556,26 @@ mod tests {
     #[test]
     fn the_environment_fills_in_and_is_a_cloud_by_itself() {
         let mut it = texts("clouds:\n  a:\n    auth: {auth_url: 'http://a', username: u}\n");
-        it.env = env(&[("OS_PASSWORD", "pw"), ("OS_USERNAME", "other"), ("OS_PROJECT_NAME", "p"), ("OS_REGION_NAME", "r")]);
+        it.env = env(&[
+            ("OS_PASSWORD", "pw"),
+            ("OS_USERNAME", "other"),
+            ("OS_PROJECT_NAME", "p"),
+            ("OS_REGION_NAME", "r"),
+        ]);
         let cloud = resolve(&it, None).unwrap();
         let domain = Domain::Id("default".into());
         assert_eq!(cloud.scope, Scope::Project(Who::Name("p".into(), domain.clone())));
-        assert!(matches!(cloud.auth, Auth::Password { user: Who::Name(name, _), .. } if name == "u"));
+        assert!(
+            matches!(cloud.auth, Auth::Password { user: Who::Name(name, _), .. } if name == "u")
+        );
         assert_eq!(cloud.region.as_deref(), Some("r"));
 
-        it.env = env(&[("OS_AUTH_URL", "http://e/v3"), ("OS_TOKEN", "tok"), ("OS_PROJECT_ID", "id"), ("OS_INSECURE", "1")]);
+        it.env = env(&[
+            ("OS_AUTH_URL", "http://e/v3"),
+            ("OS_TOKEN", "tok"),
+            ("OS_PROJECT_ID", "id"),
+            ("OS_INSECURE", "1"),
+        ]);
         let cloud = resolve(&it, None).unwrap();
         assert_eq!(cloud.name, "envvars");
         assert!(matches!(cloud.auth, Auth::Token(_)));
@@ -477,20 +604,37 @@ mod tests {
             ("verify: no", "verify: maybe", 13, "`verify` is neither true nor false"),
             ("https://prod.example.org:5000/v3/", "prod:5000", 4, "`auth_url` is not an HTTP URL"),
             ("      username: builder\n", "", 4, "`username` is missing"),
-            ("      username: builder\n", "      username: builder\n      system_scope: x\n", 6, "`system_scope` can only be `all`"),
-            ("    region_name", "    auth_type: kerberos\n    region_name", 10, "`auth_type: kerberos` is not known to imgbuild"),
+            (
+                "      username: builder\n",
+                "      username: builder\n      system_scope: x\n",
+                6,
+                "`system_scope` can only be `all`",
+            ),
+            (
+                "    region_name",
+                "    auth_type: kerberos\n    region_name",
+                10,
+                "`auth_type: kerberos` is not known to imgbuild",
+            ),
         ] {
             let error = report(resolve(&texts(&TWO.replace(from, to)), Some("prod")).unwrap_err());
-            assert!(error.contains(&format!("`clouds.yaml:{line}`, cloud `prod`: {message}")), "{error}");
+            assert!(
+                error.contains(&format!("`clouds.yaml:{line}`, cloud `prod`: {message}")),
+                "{error}"
+            );
             assert!(!error.contains("hunter2"), "{error}");
         }
         let profile = report(resolve(&texts(TWO), Some("lab-1")).unwrap_err());
-        assert!(profile.contains("`clouds.yaml:15`, cloud `lab-1`: there is no profile `lab`"), "{profile}");
+        assert!(
+            profile.contains("`clouds.yaml:15`, cloud `lab-1`: there is no profile `lab`"),
+            "{profile}"
+        );
     }
 
     #[test]
     fn broken_yaml_is_reported_without_its_text() {
-        let error = resolve(&texts("clouds:\n  a:\n    auth: {password: hunter2\n  b: ]"), None).unwrap_err();
+        let error = resolve(&texts("clouds:\n  a:\n    auth: {password: hunter2\n  b: ]"), None)
+            .unwrap_err();
         let ConfigError::Syntax { line, .. } = &*error else { panic!("{error:?}") };
         assert!(line.is_some());
         assert!(!report(error).contains("hunter2"));

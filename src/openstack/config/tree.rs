@@ -68,8 +68,13 @@ impl Files {
     }
 
     /// The file and the place in it.
-    pub(super) fn source(&self, at: Option<&At>) -> (Option<NamedSource<String>>, Option<SourceSpan>) {
-        let Some((at, file)) = at.and_then(|at| Some((at, self.0.get(at.file)?))) else { return (None, None) };
+    pub(super) fn source(
+        &self,
+        at: Option<&At>,
+    ) -> (Option<NamedSource<String>>, Option<SourceSpan>) {
+        let Some((at, file)) = at.and_then(|at| Some((at, self.0.get(at.file)?))) else {
+            return (None, None);
+        };
         (Some(NamedSource::new(&file.path, file.blotted.clone())), at.span.map(Into::into))
     }
 }
@@ -143,7 +148,13 @@ fn blot(text: &str, secrets: &[(usize, usize)]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn node(file: usize, text: &str, depth: usize, raw: Spanned<Raw>, secrets: &mut Vec<(usize, usize)>) -> Node {
+fn node(
+    file: usize,
+    text: &str,
+    depth: usize,
+    raw: Spanned<Raw>,
+    secrets: &mut Vec<(usize, usize)>,
+) -> Node {
     let span = raw.referenced.span();
     let span = span
         .byte_offset()
@@ -159,7 +170,9 @@ fn node(file: usize, text: &str, depth: usize, raw: Spanned<Raw>, secrets: &mut 
             let written = span.and_then(|(from, len)| text.get(from..from + len));
             Value::Text(written.map_or(it, |it| it.trim().to_owned()))
         }
-        Raw::List(items) => Value::List(items.into_iter().map(|it| node(file, text, depth + 1, it, secrets)).collect()),
+        Raw::List(items) => Value::List(
+            items.into_iter().map(|it| node(file, text, depth + 1, it, secrets)).collect(),
+        ),
         Raw::Map(entries) => {
             let mut map = BTreeMap::new();
             for (key, value) in entries {

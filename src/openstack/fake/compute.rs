@@ -24,18 +24,23 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         }
         ("GET", ["servers", "detail"]) => {
             // A regular expression that means one name.
-            let name = asked.query("name").map(|it| it.trim_start_matches('^').trim_end_matches('$').replace('\\', ""));
+            let name = asked
+                .query("name")
+                .map(|it| it.trim_start_matches('^').trim_end_matches('$').replace('\\', ""));
             let servers = state
                 .table(Kind::Server)
-                .filter(|it| name.as_ref().is_none_or(|name| text(it, "name").contains(name.as_str())))
+                .filter(|it| {
+                    name.as_ref().is_none_or(|name| text(it, "name").contains(name.as_str()))
+                })
                 .map(shown)
                 .collect();
             state.page(asked, "servers", "/v2.1/servers/detail", servers)
         }
         ("POST", ["servers"]) => create(state, asked),
-        ("GET", ["servers", id]) => {
-            state.get(Kind::Server, id).map_or_else(|| complaint(404, ""), |it| Reply::json(200, &json!({ "server": shown(it) })))
-        }
+        ("GET", ["servers", id]) => state.get(Kind::Server, id).map_or_else(
+            || complaint(404, ""),
+            |it| Reply::json(200, &json!({ "server": shown(it) })),
+        ),
         ("DELETE", ["servers", id]) => {
             if let Some(server) = state.edit(Kind::Server, id) {
                 server.insert("OS-EXT-STS:task_state".into(), "deleting".into());
@@ -45,12 +50,18 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         }
         ("GET", ["servers", id, "diagnostics"]) => match status(state, id).0.as_str() {
             "ACTIVE" => Reply::json(200, &json!({ "state": "running", "num_disks": 1 })),
-            status => complaint(409, &format!("Cannot 'get_diagnostics' instance {id} while it is in vm_state {status}")),
+            status => complaint(
+                409,
+                &format!("Cannot 'get_diagnostics' instance {id} while it is in vm_state {status}"),
+            ),
         },
         ("POST", ["servers", id, "remote-consoles"]) => match status(state, id).0.as_str() {
             "ACTIVE" => {
                 let url = "http://vnc.invalid:6080/vnc_auto.html?path=%3Ftoken%3D1";
-                Reply::json(200, &json!({ "remote_console": { "protocol": "vnc", "type": "novnc", "url": url } }))
+                Reply::json(
+                    200,
+                    &json!({ "remote_console": { "protocol": "vnc", "type": "novnc", "url": url } }),
+                )
             }
             _ => complaint(409, "Instance is not ready"),
         },
@@ -75,9 +86,12 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         },
         ("GET", ["limits"]) => {
             let used = state.table(Kind::Server).count();
-            Reply::json(200, &json!({ "limits": { "rate": [], "absolute": {
+            Reply::json(
+                200,
+                &json!({ "limits": { "rate": [], "absolute": {
                 "maxTotalInstances": state.manners.quota, "totalInstancesUsed": used,
-                "maxTotalCores": 20, "totalCoresUsed": used, "maxTotalRAMSize": -1, "totalRAMUsed": used * 512 } } }))
+                "maxTotalCores": 20, "totalCoresUsed": used, "maxTotalRAMSize": -1, "totalRAMUsed": used * 512 } } }),
+            )
         }
         _ => complaint(404, "The resource could not be found."),
     }
@@ -87,7 +101,9 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
     let wanted = &asked.body["server"];
     let user_data = text(wanted, "user_data");
     if user_data.len() > 65_535 {
-        let message = format!("Invalid input for field/attribute user_data. Value: {user_data}. '{user_data}' is too long");
+        let message = format!(
+            "Invalid input for field/attribute user_data. Value: {user_data}. '{user_data}' is too long"
+        );
         return complaint(400, &message);
     }
     if state.get(Kind::Flavor, text(wanted, "flavorRef")).is_none() {
@@ -102,20 +118,33 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
     }
     if state.is_full(Kind::Server) {
         let quota = state.manners.quota;
-        return complaint(403, &format!("Quota exceeded for instances: Requested 1, but already used {quota} of {quota} instances"));
+        return complaint(
+            403,
+            &format!(
+                "Quota exceeded for instances: Requested 1, but already used {quota} of {quota} instances"
+            ),
+        );
     }
     let devices = wanted["block_device_mapping_v2"].as_array().cloned().unwrap_or_default();
     for device in &devices {
         let (from, to) = (text(device, "source_type"), text(device, "destination_type"));
         if from == "image" && to == "local" && device["device_type"] == "cdrom" {
-            return complaint(400, "Block Device Mapping is Invalid: Mapping image to local is not supported.");
+            return complaint(
+                400,
+                "Block Device Mapping is Invalid: Mapping image to local is not supported.",
+            );
         }
-        if from == "volume" && state.get(Kind::Volume, text(device, "uuid")).is_none_or(|it| it["status"] != "available") {
+        if from == "volume"
+            && state
+                .get(Kind::Volume, text(device, "uuid"))
+                .is_none_or(|it| it["status"] != "available")
+        {
             return complaint(400, "Block Device Mapping is Invalid: failed to get volume.");
         }
     }
     let id = state.next_id("");
-    let volumes: Vec<Value> = devices.iter().filter_map(|device| attach(state, &id, device)).collect();
+    let volumes: Vec<Value> =
+        devices.iter().filter_map(|device| attach(state, &id, device)).collect();
     match &wanted["networks"] {
         Value::String(auto) if auto == "auto" => network::plug(state, &id, "network-private"),
         Value::Array(networks) => {
@@ -182,7 +211,11 @@ pub(super) fn changed(state: &mut State, id: &str) {
 /// What holds on to a server goes with it or is free again.
 pub(super) fn ended(state: &mut State, id: &str) {
     state.remove(Kind::Server, id);
-    let ports: Vec<_> = state.table(Kind::Port).filter(|it| it["device_id"] == id).map(|it| (text(it, "id").to_owned(), it["_ends_with_server"] == true)).collect();
+    let ports: Vec<_> = state
+        .table(Kind::Port)
+        .filter(|it| it["device_id"] == id)
+        .map(|it| (text(it, "id").to_owned(), it["_ends_with_server"] == true))
+        .collect();
     for (port, ends) in ports {
         if ends {
             state.remove(Kind::Port, &port);
@@ -207,14 +240,23 @@ pub(super) fn ended(state: &mut State, id: &str) {
 
 fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
     let (status, task) = status(state, id);
-    let action = asked.body.as_object().and_then(|it| it.keys().next()).map(String::as_str).unwrap_or_default();
+    let action = asked
+        .body
+        .as_object()
+        .and_then(|it| it.keys().next())
+        .map(String::as_str)
+        .unwrap_or_default();
     let refused = || {
-        let task = task.as_deref().map_or_else(|| format!("vm_state {status}"), |it| format!("task_state {it}"));
+        let task = task
+            .as_deref()
+            .map_or_else(|| format!("vm_state {status}"), |it| format!("task_state {it}"));
         complaint(409, &format!("Cannot '{action}' instance {id} while it is in {task}"))
     };
     match (action, status.as_str(), &task) {
         ("os-getConsoleOutput", "BUILD", _) => complaint(409, "Instance not yet ready"),
-        ("os-getConsoleOutput", "SHUTOFF", _) if !state.manners.console_when_off => complaint(404, "Guest does not have a console available."),
+        ("os-getConsoleOutput", "SHUTOFF", _) if !state.manners.console_when_off => {
+            complaint(404, "Guest does not have a console available.")
+        }
         ("os-getConsoleOutput", ..) => Reply::json(200, &json!({ "output": console(state, id) })),
         ("os-stop", "ACTIVE", None) => {
             off(state, id, state.manners.delay);
@@ -238,13 +280,21 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
 
 fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
     let wanted = &asked.body["createImage"];
-    let volume = state.get(Kind::Server, id).and_then(|it| it["os-extended-volumes:volumes_attached"][0]["id"].as_str()).map(str::to_owned);
+    let volume = state
+        .get(Kind::Server, id)
+        .and_then(|it| it["os-extended-volumes:volumes_attached"][0]["id"].as_str())
+        .map(str::to_owned);
     let is_image_backed = state.get(Kind::Server, id).is_some_and(|it| it["_image"].is_string());
     let mut more = wanted["metadata"].as_object().cloned().unwrap_or_default();
     let image = match volume {
         // Of a volume: no data, but a snapshot that stays when the image goes.
         Some(volume) if !is_image_backed => {
-            let snapshot = super::volume::snapped(state, &volume, &format!("snapshot for {}", text(wanted, "name")), &json!({}));
+            let snapshot = super::volume::snapped(
+                state,
+                &volume,
+                &format!("snapshot for {}", text(wanted, "name")),
+                &json!({}),
+            );
             let mapping = json!([{ "snapshot_id": snapshot, "source_type": "snapshot", "destination_type": "volume" }]);
             more.insert("block_device_mapping".into(), mapping.to_string().into());
             more.insert("size".into(), 0.into());
@@ -253,7 +303,11 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
         }
         _ => {
             // It inherits what its image knows: how the boot disk was started.
-            let base = state.get(Kind::Server, id).and_then(|it| state.get(Kind::Image, text(it, "_image"))).cloned().unwrap_or_default();
+            let base = state
+                .get(Kind::Server, id)
+                .and_then(|it| state.get(Kind::Image, text(it, "_image")))
+                .cloned()
+                .unwrap_or_default();
             for key in ["kernel_id", "ramdisk_id", "os_command_line"] {
                 if let Some(value) = base.get(key) {
                     more.entry(key).or_insert_with(|| value.clone());
@@ -267,7 +321,14 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
             if let Some(server) = state.edit(Kind::Server, id) {
                 server.insert("OS-EXT-STS:task_state".into(), "image_snapshot_pending".into());
             }
-            state.later(delay * 2, Happening::Becomes(Kind::Server, id.to_owned(), json!({ "OS-EXT-STS:task_state": null })));
+            state.later(
+                delay * 2,
+                Happening::Becomes(
+                    Kind::Server,
+                    id.to_owned(),
+                    json!({ "OS-EXT-STS:task_state": null }),
+                ),
+            );
             image
         }
     };
@@ -281,9 +342,14 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
 /// Off, by way of the states that are shown while it happens.
 fn off(state: &mut State, id: &str, after: std::time::Duration) {
     let delay = state.manners.delay;
-    let mut later = |after, change: Value| state.later(after, Happening::Becomes(Kind::Server, id.to_owned(), change));
+    let mut later = |after, change: Value| {
+        state.later(after, Happening::Becomes(Kind::Server, id.to_owned(), change))
+    };
     later(after, json!({ "OS-EXT-STS:power_state": 4 }));
-    later(after + delay, json!({ "status": "SHUTOFF", "OS-EXT-STS:task_state": null, "OS-EXT-STS:vm_state": "stopped" }));
+    later(
+        after + delay,
+        json!({ "status": "SHUTOFF", "OS-EXT-STS:task_state": null, "OS-EXT-STS:vm_state": "stopped" }),
+    );
 }
 
 fn status(state: &State, id: &str) -> (String, Option<String>) {
@@ -298,7 +364,12 @@ fn console(state: &State, id: &str) -> String {
     let ran = state.booted.get(id).map(Instant::elapsed).unwrap_or_default();
     let whole = state.manners.guest.unwrap_or(state.manners.delay * 10);
     let share = (ran.as_secs_f64() / whole.as_secs_f64().max(1e-6)).min(1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a few lines")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a few lines"
+    )]
     let said = (share * lines.len() as f64).ceil() as usize;
     let text: String = lines.iter().take(said).map(|it| format!("{it}\n")).collect();
     let begin = text.ceil_char_boundary(text.len().saturating_sub(state.manners.window));

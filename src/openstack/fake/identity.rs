@@ -12,7 +12,10 @@ use super::{
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     let (method, path) = asked.parts();
     let ("POST", ["auth", "tokens"]) = (method, path.as_slice()) else {
-        return Reply::json(404, &json!({ "error": { "code": 404, "title": "Not Found", "message": "Not found." } }));
+        return Reply::json(
+            404,
+            &json!({ "error": { "code": 404, "title": "Not Found", "message": "Not found." } }),
+        );
     };
     let identity = &asked.body["auth"]["identity"];
     let known = match identity["methods"][0].as_str() {
@@ -31,7 +34,10 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     };
     if !known {
         let message = "The request you have made requires authentication.";
-        return Reply::json(401, &json!({ "error": { "code": 401, "title": "Unauthorized", "message": message } }));
+        return Reply::json(
+            401,
+            &json!({ "error": { "code": 401, "title": "Unauthorized", "message": message } }),
+        );
     }
     let token = state.next_id("token-");
     let life = state.manners.token_life;

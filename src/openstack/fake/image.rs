@@ -21,33 +21,50 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         ("PATCH", ["images", id]) => patch(state, asked, id),
         ("DELETE", ["images", id]) => {
             if state.get(Kind::Image, id).is_some_and(|it| it["protected"] == true) {
-                return Reply::html(403, &format!("Image {id} is protected and cannot be deleted."));
+                return Reply::html(
+                    403,
+                    &format!("Image {id} is protected and cannot be deleted."),
+                );
             }
             state.remove(Kind::Image, id);
             Reply::empty(204)
         }
         ("PUT", ["images", id, "file"]) => upload(state, asked, id),
         ("GET", ["images", id, "members"]) => {
-            let members = state.get(Kind::Image, id).and_then(|it| it["_members"].as_array().cloned()).unwrap_or_default();
-            let members: Vec<_> = members.iter().map(|it| json!({ "member_id": it, "image_id": id, "status": "pending" })).collect();
+            let members = state
+                .get(Kind::Image, id)
+                .and_then(|it| it["_members"].as_array().cloned())
+                .unwrap_or_default();
+            let members: Vec<_> = members
+                .iter()
+                .map(|it| json!({ "member_id": it, "image_id": id, "status": "pending" }))
+                .collect();
             Reply::json(200, &json!({ "members": members }))
         }
         ("POST", ["images", id, "members"]) => {
             let shared = state.get(Kind::Image, id).is_some_and(|it| it["visibility"] == "shared");
             let member = asked.body["member"].clone();
-            let members = state.edit(Kind::Image, id).and_then(|it| it.entry("_members").or_insert(json!([])).as_array_mut());
+            let members = state
+                .edit(Kind::Image, id)
+                .and_then(|it| it.entry("_members").or_insert(json!([])).as_array_mut());
             match members {
                 _ if !shared => Reply::html(403, "Only shared images have members."),
-                Some(members) if members.contains(&member) => Reply::html(409, "Image member already exists."),
+                Some(members) if members.contains(&member) => {
+                    Reply::html(409, "Image member already exists.")
+                }
                 Some(members) => {
                     members.push(member.clone());
-                    Reply::json(200, &json!({ "member_id": member, "image_id": id, "status": "pending" }))
+                    Reply::json(
+                        200,
+                        &json!({ "member_id": member, "image_id": id, "status": "pending" }),
+                    )
                 }
                 None => Reply::html(404, "No image."),
             }
         }
         ("DELETE", ["images", id, "members", member]) => {
-            let members = state.edit(Kind::Image, id).and_then(|it| it.get_mut("_members")?.as_array_mut());
+            let members =
+                state.edit(Kind::Image, id).and_then(|it| it.get_mut("_members")?.as_array_mut());
             match members.and_then(|it| Some((it.iter().position(|it| it == member)?, it))) {
                 Some((at, members)) => {
                     members.remove(at);
@@ -59,7 +76,9 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         ("POST", ["images", id, "actions", action]) => {
             let status = if *action == "deactivate" { "deactivated" } else { "active" };
             match state.edit(Kind::Image, id) {
-                Some(image) if image["status"] == "queued" => Reply::html(403, "Not allowed in status queued."),
+                Some(image) if image["status"] == "queued" => {
+                    Reply::html(403, "Not allowed in status queued.")
+                }
                 Some(image) => {
                     image.insert("status".into(), status.into());
                     Reply::empty(204)
@@ -89,13 +108,18 @@ pub(super) fn made(state: &mut State, name: &str, more: Value) -> String {
 
 fn list(state: &State, asked: &Asked) -> Reply {
     let hidden = asked.query("os_hidden") == Some("true");
-    let tags: Vec<_> = asked.query.iter().filter(|(key, _)| key == "tag").map(|(_, tag)| tag.as_str()).collect();
+    let tags: Vec<_> =
+        asked.query.iter().filter(|(key, _)| key == "tag").map(|(_, tag)| tag.as_str()).collect();
     let mut images: Vec<_> = state
         .table(Kind::Image)
         .filter(|it| it["os_hidden"] == hidden)
         .filter(|it| asked.query("name").is_none_or(|name| it["name"] == name))
         .filter(|it| asked.query("owner").is_none_or(|owner| it["owner"] == owner))
-        .filter(|it| tags.iter().all(|tag| it["tags"].as_array().is_some_and(|tags| tags.iter().any(|it| it == tag))))
+        .filter(|it| {
+            tags.iter().all(|tag| {
+                it["tags"].as_array().is_some_and(|tags| tags.iter().any(|it| it == tag))
+            })
+        })
         .map(shown)
         .collect();
     images.sort_by(|a, b| text(a, "created_at").cmp(text(b, "created_at")));
@@ -103,8 +127,12 @@ fn list(state: &State, asked: &Asked) -> Reply {
 }
 
 fn create(state: &mut State, asked: &Asked) -> Reply {
-    let Value::Object(given) = asked.body.clone() else { return Reply::html(400, "JSON is malformed") };
-    if let Some(reserved) = ["status", "owner", "size", "checksum"].iter().find(|it| given.contains_key(**it)) {
+    let Value::Object(given) = asked.body.clone() else {
+        return Reply::html(400, "JSON is malformed");
+    };
+    if let Some(reserved) =
+        ["status", "owner", "size", "checksum"].iter().find(|it| given.contains_key(**it))
+    {
         return Reply::html(403, &format!("Attribute '{reserved}' is read-only."));
     }
     let id = made(state, text(&asked.body, "name"), Value::Object(given));
@@ -115,7 +143,9 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
 }
 
 fn show(state: &State, id: &str) -> Reply {
-    state.get(Kind::Image, id).map_or_else(|| Reply::html(404, "No image."), |it| Reply::json(200, &shown(it)))
+    state
+        .get(Kind::Image, id)
+        .map_or_else(|| Reply::html(404, "No image."), |it| Reply::json(200, &shown(it)))
 }
 
 fn upload(state: &mut State, asked: &Asked, id: &str) -> Reply {
@@ -124,11 +154,18 @@ fn upload(state: &mut State, asked: &Asked, id: &str) -> Reply {
     };
     let Some(image) = state.edit(Kind::Image, id) else { return Reply::html(404, "No image.") };
     if image["status"] != "queued" {
-        return Reply::html(409, &format!("Image status transition from {} to saving is not allowed", image["status"]));
+        return Reply::html(
+            409,
+            &format!("Image status transition from {} to saving is not allowed", image["status"]),
+        );
     }
     image.insert("status".into(), "saving".into());
     image.insert("size".into(), length.into());
-    state.becomes(Kind::Image, id, json!({ "status": "active", "os_hash_algo": "sha512", "os_hash_value": digest }));
+    state.becomes(
+        Kind::Image,
+        id,
+        json!({ "status": "active", "os_hash_algo": "sha512", "os_hash_value": digest }),
+    );
     Reply::empty(204)
 }
 
@@ -136,10 +173,13 @@ fn patch(state: &mut State, asked: &Asked, id: &str) -> Reply {
     let Some(image) = state.edit(Kind::Image, id) else { return Reply::html(404, "No image.") };
     let mut changed: Map<String, Value> = image.clone();
     for change in asked.body.as_array().into_iter().flatten() {
-        let key = text(change, "path").trim_start_matches('/').replace("~1", "/").replace("~0", "~");
+        let key =
+            text(change, "path").trim_start_matches('/').replace("~1", "/").replace("~0", "~");
         match text(change, "op") {
             "add" => _ = changed.insert(key, change["value"].clone()),
-            "replace" if changed.contains_key(&key) => _ = changed.insert(key, change["value"].clone()),
+            "replace" if changed.contains_key(&key) => {
+                _ = changed.insert(key, change["value"].clone())
+            }
             "remove" if changed.contains_key(&key) => _ = changed.remove(&key),
             _ => return Reply::html(409, &format!("Property {key} does not exist.")),
         }

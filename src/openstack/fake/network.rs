@@ -9,12 +9,18 @@ use super::{
 
 pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     let (method, path) = asked.parts();
-    let [collection, rest @ ..] = path.as_slice() else { return complaint(404, "NotFound", "Not found.") };
+    let [collection, rest @ ..] = path.as_slice() else {
+        return complaint(404, "NotFound", "Not found.");
+    };
     if *collection == "quotas" {
         let count = |kind| state.table(kind).count();
-        let room = |kind| json!({ "used": count(kind), "limit": state.manners.quota, "reserved": 0 });
-        return Reply::json(200, &json!({ "quota": {
-            "port": room(Kind::Port), "security_group": room(Kind::SecurityGroup), "floatingip": room(Kind::FloatingIp) } }));
+        let room =
+            |kind| json!({ "used": count(kind), "limit": state.manners.quota, "reserved": 0 });
+        return Reply::json(
+            200,
+            &json!({ "quota": {
+            "port": room(Kind::Port), "security_group": room(Kind::SecurityGroup), "floatingip": room(Kind::FloatingIp) } }),
+        );
     }
     if *collection == "security-group-rules" && method == "POST" {
         return add_rule(state, asked);
@@ -29,11 +35,14 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     };
     match (method, rest) {
         ("GET", []) => {
-            let filters = asked.query.iter().filter(|(key, _)| !matches!(key.as_str(), "limit" | "marker"));
+            let filters =
+                asked.query.iter().filter(|(key, _)| !matches!(key.as_str(), "limit" | "marker"));
             let filters: Vec<_> = filters.collect();
             let items = state
                 .table(kind)
-                .filter(|it| filters.iter().all(|(key, value)| it[key].is_null() || it[key] == **value))
+                .filter(|it| {
+                    filters.iter().all(|(key, value)| it[key].is_null() || it[key] == **value)
+                })
                 .cloned()
                 .collect();
             state.page(asked, &format!("{one}s"), &format!("/v2.0/{collection}"), items)
@@ -48,9 +57,15 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
                 return complaint(404, "NotFound", &format!("{one} {id} could not be found."));
             }
             let in_use = kind == Kind::SecurityGroup
-                && state.table(Kind::Port).any(|it| it["security_groups"].as_array().is_some_and(|it| it.iter().any(|it| it == id)));
+                && state.table(Kind::Port).any(|it| {
+                    it["security_groups"].as_array().is_some_and(|it| it.iter().any(|it| it == id))
+                });
             if in_use {
-                return complaint(409, "SecurityGroupInUse", &format!("Security Group {id} in use."));
+                return complaint(
+                    409,
+                    "SecurityGroupInUse",
+                    &format!("Security Group {id} in use."),
+                );
             }
             state.remove(kind, id);
             Reply::empty(204)
@@ -81,10 +96,15 @@ fn create(state: &mut State, kind: Kind, one: &str, wanted: &Value) -> Reply {
             }
             port(&id, wanted)
         }
-        Kind::SecurityGroup => json!({ "id": id, "name": wanted["name"], "description": wanted["description"],
-            "project_id": PROJECT, "security_group_rules": [] }),
+        Kind::SecurityGroup => {
+            json!({ "id": id, "name": wanted["name"], "description": wanted["description"],
+            "project_id": PROJECT, "security_group_rules": [] })
+        }
         Kind::FloatingIp => {
-            if state.get(Kind::Network, text(wanted, "floating_network_id")).is_none_or(|it| it["router:external"] != true) {
+            if state
+                .get(Kind::Network, text(wanted, "floating_network_id"))
+                .is_none_or(|it| it["router:external"] != true)
+            {
                 return complaint(400, "BadRequest", "Network is not a valid external network.");
             }
             json!({ "id": id, "description": wanted["description"], "project_id": PROJECT, "status": "DOWN",
@@ -105,10 +125,14 @@ fn port(id: &str, wanted: &Value) -> Value {
 
 fn add_rule(state: &mut State, asked: &Asked) -> Reply {
     let rule = &asked.body["security_group_rule"];
-    let rules = state.edit(Kind::SecurityGroup, text(rule, "security_group_id")).and_then(|it| it["security_group_rules"].as_array_mut());
+    let rules = state
+        .edit(Kind::SecurityGroup, text(rule, "security_group_id"))
+        .and_then(|it| it["security_group_rules"].as_array_mut());
     match rules {
         None => complaint(404, "SecurityGroupNotFound", "Security group could not be found."),
-        Some(rules) if rules.contains(rule) => complaint(409, "SecurityGroupRuleExists", "Security group rule already exists."),
+        Some(rules) if rules.contains(rule) => {
+            complaint(409, "SecurityGroupRuleExists", "Security group rule already exists.")
+        }
         Some(rules) => {
             rules.push(rule.clone());
             Reply::json(201, &json!({ "security_group_rule": rule }))
@@ -117,5 +141,8 @@ fn add_rule(state: &mut State, asked: &Asked) -> Reply {
 }
 
 fn complaint(status: u16, kind: &str, message: &str) -> Reply {
-    Reply::json(status, &json!({ "NeutronError": { "type": kind, "message": message, "detail": "" } }))
+    Reply::json(
+        status,
+        &json!({ "NeutronError": { "type": kind, "message": message, "detail": "" } }),
+    )
 }

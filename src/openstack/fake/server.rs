@@ -57,7 +57,12 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn json(status: u16, body: &Value) -> Self {
-        Self { status, headers: Vec::new(), content_type: "application/json", body: body.to_string() }
+        Self {
+            status,
+            headers: Vec::new(),
+            content_type: "application/json",
+            body: body.to_string(),
+        }
     }
 
     pub(super) fn empty(status: u16) -> Self {
@@ -66,7 +71,9 @@ impl Reply {
 
     /// As Glance complains.
     pub(super) fn html(status: u16, message: &str) -> Self {
-        let body = format!("<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n  {message}<br /><br />\n </body>\n</html>");
+        let body = format!(
+            "<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n  {message}<br /><br />\n </body>\n</html>"
+        );
         Self { status, headers: Vec::new(), content_type: "text/html; charset=UTF-8", body }
     }
 
@@ -96,13 +103,21 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, std::io::Error> {
     let title = format!("{} {}", request.method(), request.uri().path());
     let fault = shared.control().next(&title);
     let gone = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     match fault {
         Some(Fault::Refused) => return Err(gone()),
-        Some(Fault::Broken) => return Ok(whole(Reply::json(500, &json!({ "computeFault": { "code": 500, "message": "Unexpected API Error." } })))),
+        Some(Fault::Broken) => {
+            return Ok(whole(Reply::json(
+                500,
+                &json!({ "computeFault": { "code": 500, "message": "Unexpected API Error." } }),
+            )));
+        }
         Some(Fault::Unavailable) => {
             let body = json!({ "message": "The server is currently unavailable.<br /><br />\nThe Keystone service is temporarily unavailable.\n\n", "code": "503 Service Unavailable", "title": "Service Unavailable" });
             return Ok(whole(Reply::json(503, &body).header("retry-after", "0")));
@@ -111,7 +126,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
             shared.state().tokens.clear();
             return Ok(whole(unauthorized()));
         }
-        Some(Fault::Conflict) => return Ok(whole(Reply::json(409, &json!({ "conflictingRequest": { "code": 409, "message": "Conflict." } })))),
+        Some(Fault::Conflict) => {
+            return Ok(whole(Reply::json(
+                409,
+                &json!({ "conflictingRequest": { "code": 409, "message": "Conflict." } }),
+            )));
+        }
         _ => {}
     }
     let asked = read(request, &shared).await.map_err(std::io::Error::other)?;
@@ -126,10 +146,15 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
 
 async fn read(request: Request<Incoming>, shared: &Shared) -> Result<Asked, hyper::Error> {
     let (parts, mut body) = request.into_parts();
-    let header = |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|it| it.to_str().ok()).map(str::to_owned);
     let root = format!("http://{}", shared.address);
     let url = reqwest::Url::parse(&format!("{root}{}", parts.uri)).ok();
-    let query = url.iter().flat_map(|it| it.query_pairs()).map(|(k, v)| (k.into_owned(), v.into_owned())).collect();
+    let query = url
+        .iter()
+        .flat_map(|it| it.query_pairs())
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect();
     let path = url
         .iter()
         .flat_map(|it| it.path().split('/'))
@@ -147,7 +172,8 @@ async fn read(request: Request<Incoming>, shared: &Shared) -> Result<Asked, hype
             bytes.extend_from_slice(&data);
         }
     }
-    let upload = is_upload.then(|| (length, hash.finalize().iter().map(|it| format!("{it:02x}")).collect()));
+    let upload =
+        is_upload.then(|| (length, hash.finalize().iter().map(|it| format!("{it:02x}")).collect()));
     let version = header("openstack-api-version").unwrap_or_default();
     let minor = version.rsplit_once('.').and_then(|(_, it)| it.parse().ok()).unwrap_or(1);
     Ok(Asked {
@@ -177,10 +203,16 @@ fn route(shared: &Shared, mut asked: Asked) -> Reply {
     let reply = match (service.as_str(), asked.path.as_slice()) {
         ("image", []) => versions("v2.15", 300, "", "", "v2"),
         ("network", []) => versions("v2.0", 200, "", "", "v2.0"),
-        ("compute", [v]) if v == "v2.1" => Reply::json(200, &json!({ "version": {
-            "id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": [] } })),
+        ("compute", [v]) if v == "v2.1" => Reply::json(
+            200,
+            &json!({ "version": {
+            "id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": [] } }),
+        ),
         ("volume", [v]) if v == "v3" => versions("v3.0", 200, "3.0", "3.70", "v3"),
-        ("identity", [v]) if v == "v3" => Reply::json(200, &json!({ "version": { "id": "v3.14", "status": "stable", "links": [] } })),
+        ("identity", [v]) if v == "v3" => Reply::json(
+            200,
+            &json!({ "version": { "id": "v3.14", "status": "stable", "links": [] } }),
+        ),
         _ => {
             if !asked.path.is_empty() {
                 asked.path.remove(0);
@@ -217,7 +249,8 @@ fn unauthorized() -> Reply {
 }
 
 fn whole(reply: Reply) -> Response<Body> {
-    let body = Full::new(Bytes::from(reply.body.clone())).map_err(|never: Infallible| match never {});
+    let body =
+        Full::new(Bytes::from(reply.body.clone())).map_err(|never: Infallible| match never {});
     response(&reply, BodyExt::boxed(body))
 }
 
@@ -234,7 +267,8 @@ fn half(reply: Reply) -> Response<Body> {
 
 fn response(reply: &Reply, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     for (name, value) in &reply.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::try_from(value)) {

@@ -156,7 +156,12 @@ impl State {
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         loop {
-            let next = self.due.iter().enumerate().filter(|(_, (at, _))| *at <= now).min_by_key(|(_, (at, _))| *at);
+            let next = self
+                .due
+                .iter()
+                .enumerate()
+                .filter(|(_, (at, _))| *at <= now)
+                .min_by_key(|(_, (at, _))| *at);
             let Some((i, _)) = next else { return };
             match self.due.remove(i).1 {
                 Happening::Becomes(kind, id, change) => {
@@ -180,8 +185,13 @@ impl State {
             .filter(|(_, it)| !matches!(it["id"].as_str(), Some("port-router" | "group-build")))
             .map(|(kind, it)| {
                 // A floating IP is told by its description.
-                let name = it["name"].as_str().or_else(|| it["description"].as_str()).unwrap_or_default();
-                Thing { kind, name: name.to_owned(), id: it["id"].as_str().unwrap_or_default().to_owned() }
+                let name =
+                    it["name"].as_str().or_else(|| it["description"].as_str()).unwrap_or_default();
+                Thing {
+                    kind,
+                    name: name.to_owned(),
+                    id: it["id"].as_str().unwrap_or_default().to_owned(),
+                }
             })
             .collect()
     }
@@ -192,7 +202,11 @@ impl State {
 
     /// A page of a list, as the service at `path` writes it.
     pub(super) fn page(&self, asked: &Asked, key: &str, path: &str, items: Vec<Value>) -> Reply {
-        let limit = asked.query("limit").and_then(|it| it.parse().ok()).unwrap_or(usize::MAX).min(self.manners.page);
+        let limit = asked
+            .query("limit")
+            .and_then(|it| it.parse().ok())
+            .unwrap_or(usize::MAX)
+            .min(self.manners.page);
         let begin = asked
             .query("marker")
             .and_then(|marker| items.iter().position(|it| it["id"] == marker))
@@ -202,7 +216,8 @@ impl State {
         if let Some(last) = page.last()
             && begin + page.len() < items.len()
         {
-            let mut query: Vec<_> = asked.query.iter().filter(|(name, _)| name != "marker").cloned().collect();
+            let mut query: Vec<_> =
+                asked.query.iter().filter(|(name, _)| name != "marker").cloned().collect();
             query.push(("marker".into(), last["id"].as_str().unwrap_or_default().into()));
             let query = reqwest::Url::parse_with_params("http://x", &query)
                 .ok()

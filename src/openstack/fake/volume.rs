@@ -14,11 +14,15 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         Some(&"volumes") => (Kind::Volume, "volume"),
         Some(&"snapshots") => (Kind::Snapshot, "snapshot"),
         Some(&"limits") => {
-            let (volumes, snapshots) = (state.table(Kind::Volume).count(), state.table(Kind::Snapshot).count());
-            return Reply::json(200, &json!({ "limits": { "rate": [], "absolute": {
+            let (volumes, snapshots) =
+                (state.table(Kind::Volume).count(), state.table(Kind::Snapshot).count());
+            return Reply::json(
+                200,
+                &json!({ "limits": { "rate": [], "absolute": {
                 "maxTotalVolumes": state.manners.quota, "totalVolumesUsed": volumes,
                 "maxTotalSnapshots": state.manners.quota, "totalSnapshotsUsed": snapshots,
-                "maxTotalVolumeGigabytes": 1000, "totalGigabytesUsed": volumes + snapshots } } }));
+                "maxTotalVolumeGigabytes": 1000, "totalGigabytesUsed": volumes + snapshots } } }),
+            );
         }
         _ => return complaint(404, "The resource could not be found."),
     };
@@ -37,7 +41,9 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
                 .collect();
             state.page(asked, &format!("{one}s"), &format!("/v3/{one}s/detail"), items)
         }
-        ("GET", [id]) => state.get(kind, id).map_or_else(|| complaint(404, ""), |it| Reply::json(200, &json!({ one: it }))),
+        ("GET", [id]) => state
+            .get(kind, id)
+            .map_or_else(|| complaint(404, ""), |it| Reply::json(200, &json!({ one: it }))),
         ("POST", []) if kind == Kind::Volume => create(state, &asked.body["volume"]),
         ("POST", []) => snapshot(state, &asked.body["snapshot"]),
         ("PUT", [id]) => edit(state, kind, one, id, "name", &asked.body[one]["name"]),
@@ -64,10 +70,14 @@ pub(super) fn snapped(state: &mut State, volume: &str, name: &str, metadata: &Va
 
 fn create(state: &mut State, wanted: &Value) -> Reply {
     if state.is_full(Kind::Volume) {
-        return complaint(413, "VolumeLimitExceeded: Maximum number of volumes allowed exceeded for quota 'volumes'.");
+        return complaint(
+            413,
+            "VolumeLimitExceeded: Maximum number of volumes allowed exceeded for quota 'volumes'.",
+        );
     }
     let snapshot = wanted["snapshot_id"].as_str();
-    let of_snapshot = snapshot.and_then(|it| state.get(Kind::Snapshot, it)).map(|it| it["size"].clone());
+    let of_snapshot =
+        snapshot.and_then(|it| state.get(Kind::Snapshot, it)).map(|it| it["size"].clone());
     if snapshot.is_some() && of_snapshot.is_none() {
         return complaint(404, "Snapshot could not be found.");
     }
@@ -95,13 +105,23 @@ fn create(state: &mut State, wanted: &Value) -> Reply {
 
 fn snapshot(state: &mut State, wanted: &Value) -> Reply {
     let volume = text(wanted, "volume_id").to_owned();
-    let Some(found) = state.get(Kind::Volume, &volume) else { return complaint(404, "Volume could not be found.") };
+    let Some(found) = state.get(Kind::Volume, &volume) else {
+        return complaint(404, "Volume could not be found.");
+    };
     let status = text(found, "status");
     if status != "available" && !(status == "in-use" && wanted["force"] == true) {
-        return complaint(400, &format!("Invalid volume: Volume {volume} status must be available, but current status is: {status}."));
+        return complaint(
+            400,
+            &format!(
+                "Invalid volume: Volume {volume} status must be available, but current status is: {status}."
+            ),
+        );
     }
     if state.is_full(Kind::Snapshot) {
-        return complaint(413, "SnapshotLimitExceeded: Maximum number of snapshots allowed exceeded for quota 'snapshots'.");
+        return complaint(
+            413,
+            "SnapshotLimitExceeded: Maximum number of snapshots allowed exceeded for quota 'snapshots'.",
+        );
     }
     let id = snapped(state, &volume, text(wanted, "name"), &wanted["metadata"]);
     match state.get(Kind::Snapshot, &id) {
@@ -112,11 +132,21 @@ fn snapshot(state: &mut State, wanted: &Value) -> Reply {
 
 fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
     if let Some(wanted) = asked.body.get("os-volume_upload_image") {
-        let status = state.get(Kind::Volume, id).map(|it| text(it, "status").to_owned()).unwrap_or_default();
+        let status =
+            state.get(Kind::Volume, id).map(|it| text(it, "status").to_owned()).unwrap_or_default();
         if status != "available" {
-            return complaint(400, &format!("Invalid volume: Volume {id} status must be available or in-use, but current status is: {status}."));
+            return complaint(
+                400,
+                &format!(
+                    "Invalid volume: Volume {id} status must be available or in-use, but current status is: {status}."
+                ),
+            );
         }
-        let image = image::made(state, text(wanted, "image_name"), json!({ "disk_format": wanted["disk_format"] }));
+        let image = image::made(
+            state,
+            text(wanted, "image_name"),
+            json!({ "disk_format": wanted["disk_format"] }),
+        );
         let delay = state.manners.delay;
         if let Some(volume) = state.edit(Kind::Volume, id) {
             volume.insert("status".into(), "uploading".into());
@@ -124,8 +154,14 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
         state.becomes(Kind::Image, &image, json!({ "status": "saving" }));
         state.later(delay * 2, Happening::Becomes(Kind::Image, image.clone(), json!({
             "status": "active", "size": 1_048_576, "os_hash_algo": "sha512", "os_hash_value": "00" })));
-        state.later(delay * 2, Happening::Becomes(Kind::Volume, id.to_owned(), json!({ "status": "available" })));
-        return Reply::json(202, &json!({ "os-volume_upload_image": { "id": id, "status": "uploading", "image_id": image } }));
+        state.later(
+            delay * 2,
+            Happening::Becomes(Kind::Volume, id.to_owned(), json!({ "status": "available" })),
+        );
+        return Reply::json(
+            202,
+            &json!({ "os-volume_upload_image": { "id": id, "status": "uploading", "image_id": image } }),
+        );
     }
     if let Some(wanted) = asked.body.get("os-set_bootable") {
         edit(state, Kind::Volume, "volume", id, "bootable", &wanted["bootable"].to_string().into());
@@ -141,12 +177,18 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
 fn delete(state: &mut State, kind: Kind, one: &str, id: &str) -> Reply {
     let status = state.get(kind, id).map(|it| text(it, "status").to_owned()).unwrap_or_default();
     if !matches!(status.as_str(), "available" | "error" | "error_deleting") {
-        return complaint(400, &format!("Invalid {one}: {one} status must be available or error, but current status is: {status}"));
+        return complaint(
+            400,
+            &format!(
+                "Invalid {one}: {one} status must be available or error, but current status is: {status}"
+            ),
+        );
     }
     if kind == Kind::Volume && state.table(Kind::Snapshot).any(|it| it["volume_id"] == id) {
         return complaint(400, "Invalid volume: Volume still has 1 dependent snapshots.");
     }
-    let has_clones = kind == Kind::Snapshot && state.table(Kind::Volume).any(|it| it["snapshot_id"] == id);
+    let has_clones =
+        kind == Kind::Snapshot && state.table(Kind::Volume).any(|it| it["snapshot_id"] == id);
     edit(state, kind, one, id, "status", &"deleting".into());
     if has_clones {
         // Accepted, and then taken back.
@@ -158,7 +200,9 @@ fn delete(state: &mut State, kind: Kind, one: &str, id: &str) -> Reply {
 }
 
 fn edit(state: &mut State, kind: Kind, one: &str, id: &str, key: &str, value: &Value) -> Reply {
-    let Some(thing) = state.edit(kind, id) else { return complaint(404, &format!("{one} {id} could not be found.")) };
+    let Some(thing) = state.edit(kind, id) else {
+        return complaint(404, &format!("{one} {id} could not be found."));
+    };
     thing.insert(key.to_owned(), value.clone());
     Reply::json(200, &json!({ one: thing }))
 }

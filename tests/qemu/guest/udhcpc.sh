@@ -1,5 +1,6 @@
 #!/bin/sh
 # What udhcpc calls with a lease.
+# shellcheck disable=SC2154 # udhcpc sets them
 
 if [ "$1" = bound ]; then
     ifconfig "$interface" "$ip" netmask "${subnet:-255.255.255.0}"
