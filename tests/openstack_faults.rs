@@ -159,7 +159,8 @@ async fn a_cloud_that_fails_for_good_ends_the_build() {
             let disk = &disk;
             async move {
                 let it = run(disk, Some((When::From(n), fault))).await;
-                assert!(it.result.is_err(), "{fault:?} from {n}: a false success");
+                // How often is asked while waiting depends on the time; a short one may not reach it.
+                assert!(it.result.is_err() || it.requests.len() <= n, "{fault:?} from {n}: a false success");
             }
         })
         .await;

@@ -287,9 +287,15 @@ impl<'a> Networks<'a> {
                 "remote_ip_prefix": rule.remote_ip_prefix,
             }});
             let call = Call::post(Service::Network, "/security-group-rules", body);
-            // Neutron refuses a second rule of the same content with 409.
+            // Neutron refuses a second rule of the same content with 409, but that
+            // may have another cause: only what is there counts.
             match self.session.send(&call.repeatable()).await {
-                Err(err) if err.is_conflict() => {}
+                Err(err) if err.is_conflict() => {
+                    let now: SecurityGroup = self.get("security-groups", "security_group", &group.id).await?;
+                    if !now.rules.iter().any(|it| it.same(rule)) {
+                        return Err(err);
+                    }
+                }
                 other => drop(other?),
             }
             group.rules.push(rule.clone());

@@ -21,20 +21,20 @@ use serde_json::json;
 use tokio::time::Instant;
 
 /// What the conversation is about.
-pub struct World {
+pub(crate) struct World {
     /// In front of every name.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// A disk that boots, says something on the console, and powers off.
-    pub disk: Utf8PathBuf,
+    pub(crate) disk: Utf8PathBuf,
     /// Its format.
-    pub format: &'static str,
+    pub(crate) format: &'static str,
     /// How long anything may take.
-    pub patience: Duration,
+    pub(crate) patience: Duration,
 }
 
 /// What was claimed, in order: a build's journal.
 #[derive(Default)]
-pub struct Claims(pub Vec<Resource>);
+pub(crate) struct Claims(pub(crate) Vec<Resource>);
 
 impl Claims {
     fn claim(&mut self, kind: ResourceKind, name: &str) -> usize {
@@ -58,7 +58,7 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl test";
 
 /// Holds the conversation. What it asserts would be a false success.
-pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(), Error> {
+pub(crate) async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(), Error> {
     let name = |it: &str| format!("{}-{it}", world.prefix);
     let soon = || Instant::now() + world.patience;
 
@@ -279,7 +279,7 @@ pub async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> Result<(
 
 /// Gives back everything that was claimed, newest first; returns what could
 /// not be.
-pub async fn unwind(cloud: &Cloud, claims: &Claims, patience: Duration) -> Vec<(Resource, Error)> {
+pub(crate) async fn unwind(cloud: &Cloud, claims: &Claims, patience: Duration) -> Vec<(Resource, Error)> {
     let mut leftovers = Vec::new();
     for resource in claims.0.iter().rev() {
         // Both by name and by ID: it may have been made twice.

@@ -142,7 +142,6 @@ pub struct FakeCloud {
 #[derive(Debug)]
 struct Shared {
     address: SocketAddr,
-    manners: Manners,
     state: Mutex<State>,
     control: Mutex<Control>,
 }
@@ -160,7 +159,7 @@ impl FakeCloud {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = Mutex::new(State::new(&manners));
-        let shared = Arc::new(Shared { address, manners, state, control: Mutex::default() });
+        let shared = Arc::new(Shared { address, state, control: Mutex::default() });
         let serving = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, serving })
     }
