@@ -46,13 +46,15 @@ test: setup quick-installer ## Everything that is proved on every change
 test-quick-installer: quick-installer ## The fixture under plain QEMU, in all its variants
 	tests/quick-installer/selftest.py $(QUICK_INSTALLER)
 
-.PHONY: test-install
-test-install: setup build ## Real failures of the real Debian installer (hours under emulation)
-	$(CARGO) test --locked --test install_faults -- --include-ignored --test-threads=1 --nocapture
+.PHONY: test-openstack-faults
+test-openstack-faults: ## Every request to the fake cloud failed in turn, in eight ways
+	$(CARGO) test --locked --test openstack_faults -- --include-ignored
 
 .PHONY: test-openstack
-test-openstack: setup build quick-installer ## Builds on a real one-node OpenStack that is brought up here
-	tests/openstack/run
+test-openstack: setup ## The client's conversation with a real one-node OpenStack that is brought up here
+	tests/openstack/up
+	IMGBUILD_TEST_CLOUD=oslab $(CARGO) test --locked --test openstack_conversation -- --nocapture; \
+	  status=$$?; tests/openstack/down; exit $$status
 
 .PHONY: lint
 lint: ## Formatting, clippy, shell and Python scripts

@@ -626,9 +626,18 @@ async fn a_debian_tree_is_trusted_through_its_signed_release() {
     let result = home.get(&source).await;
     assert!(matches!(&result, Ok(it) if matches!(it.trust, Trust::Signed { .. })), "{result:?}");
 
-    // A checksum file that is not the signed one is refused.
+    // A checksum file that is not the signed one: a mirror on this machine is its
+    // user's own, so that is said, and the file counts as unsigned ...
     server.put("d/dists/trixie/InRelease", signer.clearsigned(&evil));
-    let error = home.get(&source).await.unwrap_err();
+    home.said();
+    assert!(matches!(home.get(&source).await.unwrap().trust, Trust::Checksum { .. }));
+    assert!(home.said().contains("the mirror is on this machine"));
+    // ... and it is refused where the spec names the keyring.
+    let mut strict = source.clone();
+    if let Source::Tree { keyring, .. } = &mut strict {
+        *keyring = Some(signer.keyring.clone());
+    }
+    let error = home.get(&strict).await.unwrap_err();
     assert!(
         matches!(&error, SourceError::DigestDiffers { stated_by, .. } if stated_by.contains("signed by ours")),
         "{error}"

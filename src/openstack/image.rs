@@ -268,7 +268,11 @@ impl<'a> Images<'a> {
         );
         match self.session.send(&call.repeatable()).await {
             // It is one already, or the image is busy.
-            Err(err) if err.is_conflict() && !self.members(id).await?.iter().any(|it| it == project) => Err(err),
+            Err(err)
+                if err.is_conflict() && !self.members(id).await?.iter().any(|it| it == project) =>
+            {
+                Err(err)
+            }
             Err(err) if err.is_conflict() => Ok(()),
             other => other.map(drop),
         }

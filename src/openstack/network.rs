@@ -291,7 +291,8 @@ impl<'a> Networks<'a> {
             // may have another cause: only what is there counts.
             match self.session.send(&call.repeatable()).await {
                 Err(err) if err.is_conflict() => {
-                    let now: SecurityGroup = self.get("security-groups", "security_group", &group.id).await?;
+                    let now: SecurityGroup =
+                        self.get("security-groups", "security_group", &group.id).await?;
                     if !now.rules.iter().any(|it| it.same(rule)) {
                         return Err(err);
                     }

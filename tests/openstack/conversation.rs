@@ -279,7 +279,11 @@ pub(crate) async fn hold(cloud: &Cloud, world: &World, claims: &mut Claims) -> R
 
 /// Gives back everything that was claimed, newest first; returns what could
 /// not be.
-pub(crate) async fn unwind(cloud: &Cloud, claims: &Claims, patience: Duration) -> Vec<(Resource, Error)> {
+pub(crate) async fn unwind(
+    cloud: &Cloud,
+    claims: &Claims,
+    patience: Duration,
+) -> Vec<(Resource, Error)> {
     let mut leftovers = Vec::new();
     for resource in claims.0.iter().rev() {
         // Both by name and by ID: it may have been made twice.

@@ -170,13 +170,15 @@ impl QemuRunner {
                 }
             }
             match judged {
-                Some(judgement)
-                    if judgement.verdict == Verdict::EndedWell
-                        && !installs
-                        && meanwhile.is_none() =>
-                {
-                    _ = log.finish();
-                    return Ok(Watched::Reached(Box::new(machine)));
+                // An installer that is done still has to switch the machine off.
+                Some(judgement) if judgement.verdict == Verdict::EndedWell && installs => {}
+                Some(judgement) if judgement.verdict == Verdict::EndedWell => {
+                    // Whoever waits for something else is not done by a login prompt.
+                    let is_awaited = meanwhile.is_none();
+                    if is_awaited {
+                        _ = log.finish();
+                        return Ok(Watched::Reached(Box::new(machine)));
+                    }
                 }
                 Some(judgement) => break judgement,
                 None => {}
