@@ -224,3 +224,95 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn mistakes_are_found_at_their_line() {
+    let kickstart = "rootpw --iscrypted *\nbootloader\nclearpart --all\npoweroff\n%packages\n%end\n";
+    let preseed = "d-i partman-auto/method string regular\nd-i partman/choose_partition select \
+                   finish\nd-i partman/confirm boolean true\nd-i finish-install/reboot_in_progress \
+                   note\nd-i passwd/make-user boolean false\nd-i passwd/root-password-crypted \
+                   password *\nd-i debian-installer/exit/poweroff boolean true\n";
+    let autoinstall = "#cloud-config\nautoinstall:\n  version: 1\n  shutdown: poweroff\n  \
+                       user-data: {disable_root: false}\n";
+    let autoyast = "<profile xmlns=\"http://www.suse.com/1.0/yast2ns\"><general><mode>\
+                    <confirm>false</confirm><halt>true</halt></mode></general>\n";
+    for (os, text, code, line) in [
+        ("rhel-9", format!("{kickstart}part / --size=1\n"), "", 0),
+        ("rhel-9", format!("{kickstart}part / --size=x\n"), "kickstart::options", 7),
+        ("rhel-9", format!("{kickstart}part / --sise=1\n"), "kickstart::unknown-option", 7),
+        (
+            "rhel-9",
+            format!("{kickstart}partt / --size=1\nautopart\n"),
+            "kickstart::unknown-command",
+            7,
+        ),
+        ("rhel-9", format!("{kickstart}autopart\ninstall\n"), "kickstart::removed-command", 8),
+        ("rhel-8", format!("{kickstart}autopart\ninstall\n"), "kickstart::deprecated-command", 8),
+        ("rhel-9", format!("{kickstart}autopart\n%post\necho\n"), "kickstart::no-end", 8),
+        ("rhel-5.9", format!("{kickstart}autopart\n%post\necho\n"), "", 0),
+        ("rhel-9", format!("{kickstart}autopart\nlang \"en\n"), "kickstart::quotes", 8),
+        ("rhel-9", format!("{kickstart}autopart\nrootpw hunter22\n"), "answer::plain-password", 8),
+        ("rhel-9", format!("{kickstart}autopart\nreboot\n"), "answer::reboots", 8),
+        ("rhel-9", format!("{kickstart}autopart\nlang {{{{ locale }}}}\n"), "answer::residue", 8),
+        ("debian-13", preseed.to_owned(), "", 0),
+        ("debian-13", format!("{preseed}d-i mirror/suite\n"), "preseed::syntax", 8),
+        ("debian-13", format!("{preseed}d-i mirror/suite sting trixie\n"), "preseed::type", 8),
+        ("debian-13", format!("{preseed}d-i partman/confirm boolean yes\n"), "preseed::boolean", 8),
+        (
+            "debian-13",
+            format!("{preseed}d-i passwd/make-usr boolean false\n"),
+            "preseed::unknown-question",
+            8,
+        ),
+        ("debian-13", format!("{preseed}d-i time/zone boolean true\n"), "preseed::other-type", 8),
+        ("debian-13", format!("{preseed}d-i a/b string x \\\n"), "preseed::open-end", 8),
+        ("debian-13", preseed.replace(" password *", " password !"), "preseed::asked", 6),
+        (
+            "debian-13",
+            preseed.replace("d-i partman/choose_partition select finish\n", ""),
+            "preseed::asked",
+            6,
+        ),
+        ("ubuntu-24.04", autoinstall.to_owned(), "", 0),
+        ("ubuntu-24.04", format!("{autoinstall}late-commands: []\n"), "autoinstall::nesting", 6),
+        ("ubuntu-24.04", format!("{autoinstall}  packges: []\n"), "autoinstall::unknown-key", 6),
+        ("ubuntu-24.04", format!("{autoinstall}  x: [\n"), "autoinstall::yaml", 6),
+        ("opensuse-15.6", format!("{autoyast}</profile>\n"), "", 0),
+        ("opensuse-15.6", autoyast.to_owned(), "autoyast::xml", 1),
+        (
+            "opensuse-15.6",
+            format!("{autoyast}</profile>").replace("<confirm>false", "<confirm>true"),
+            "autoyast::asks",
+            1,
+        ),
+        ("opensuse-16.0", "{\n\"product\": {}\n}\n".to_owned(), "agama::product", 2),
+        (
+            "opensuse-16.0",
+            "{\n\"product\": {\"id\": \"x\"},\n\"root\": 1,\n}\n".to_owned(),
+            "agama::json",
+            4,
+        ),
+        ("debian-13", kickstart.to_owned(), "answer::other-dialect", 1),
+    ] {
+        let os = Catalogue::built_in().get(os).unwrap();
+        let findings = check(&os, &text);
+        let found: Vec<_> = findings.iter().map(|it| (it.code, it.line)).collect();
+        if code.is_empty() {
+            assert!(findings.is_empty(), "{found:?}\n{text}");
+        } else {
+            assert!(found.contains(&(code, line)), "{code} {line}: {found:?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn masked_text_keeps_findings_at_their_lines() {
+    let text = "rootpw --plaintext hunter22\nautopart\nbootloader\nreboot\n%packages\n%end\n";
+    let os = Catalogue::built_in().get("rhel-9").unwrap();
+    let findings = check(&os, text);
+    let masked = text.replace("hunter22", "<sensitive:root_password>");
+    let report = findings.report("ks", &masked).unwrap();
+    let shown = format!("{:?}", miette::Report::new(report));
+    assert!(!shown.contains("hunter22"), "{shown}");
+    assert!(shown.contains("4 │ reboot"), "{shown}");
+}

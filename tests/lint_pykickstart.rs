@@ -8,6 +8,7 @@
 use std::{process::Command, sync::Arc};
 
 use imgbuild::{
+    answer::{Finding, FindingSeverity, check},
     catalogue::{Catalogue, Dialect},
     render::{Extras, TemplateLoader, answer_file},
     spec::{Mode, check_text, document::Syntax, variables::Inputs},
@@ -75,4 +76,102 @@ fn pykickstart_accepts_the_templates_for_each_release() {
         }
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+/// What `tests/lint/verdicts.py` prints.
+#[derive(serde::Deserialize)]
+struct Verdict {
+    release: String,
+    file: String,
+    lines: Vec<usize>,
+    unplaced: Vec<String>,
+    messages: std::collections::BTreeMap<String, String>,
+    stopped: Option<String>,
+}
+
+#[test]
+#[ignore = "needs pykickstart and a folder of kickstarts"]
+fn verdicts_are_those_of_pykickstart() {
+    let (Ok(python), Ok(folder)) =
+        (std::env::var("IMGBUILD_PYTHON"), std::env::var("IMGBUILD_KICKSTARTS"))
+    else {
+        return;
+    };
+    let catalogue = Catalogue::built_in();
+    let systems: Vec<_> = [
+        "fedora-18",
+        "fedora-40",
+        "rhel-4",
+        "rhel-5",
+        "rhel-6",
+        "rhel-7",
+        "rhel-8",
+        "rhel-9",
+        "rhel-10",
+    ]
+    .iter()
+    .map(|it| catalogue.get(it).unwrap())
+    .collect();
+    let releases: Vec<_> = systems.iter().filter_map(|it| it.dialect_version.clone()).collect();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lint/verdicts.py");
+    let files: Vec<_> = fs_err::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+    let output =
+        Command::new(python).args([script, &releases.join(",")]).args(files).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (mut n_all, mut n_same) = (0, 0);
+    let mut differences = Vec::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let verdict: Verdict = serde_json::from_str(line).unwrap();
+        let Ok(text) = fs_err::read_to_string(&verdict.file) else { continue };
+        let os = systems.iter().find(|it| it.dialect_version.as_ref() == Some(&verdict.release));
+        let findings = check(os.unwrap(), &text);
+        // pykickstart's validator fails on what is merely deprecated, too.
+        let counts = |it: &&Finding| {
+            it.code.starts_with("kickstart::deprecated")
+                || (it.code.starts_with("kickstart::") && it.severity == FindingSeverity::Error)
+        };
+        let mut ours: Vec<_> = findings.iter().filter(counts).map(|it| it.line).collect();
+        ours.dedup();
+        n_all += 1;
+        let is_bad = !verdict.lines.is_empty() || !verdict.unplaced.is_empty();
+        let is_same = if verdict.stopped.is_some() || !verdict.unplaced.is_empty() {
+            (is_bad || verdict.stopped.is_some()) == !ours.is_empty()
+        } else {
+            ours == verdict.lines
+        };
+        if is_same {
+            n_same += 1;
+            continue;
+        }
+        let file = verdict.file.rsplit('/').next().unwrap();
+        let at = |it: usize| text.lines().nth(it - 1).unwrap_or_default().to_owned();
+        let ours_alone: Vec<_> = findings
+            .iter()
+            .filter(counts)
+            .filter(|it| !verdict.lines.contains(&it.line))
+            .map(|it| format!("  + {}: {} ({})", it.line, at(it.line), it.message))
+            .collect();
+        let theirs_alone: Vec<_> = verdict
+            .lines
+            .iter()
+            .filter(|it| !ours.contains(it))
+            .map(|it| {
+                format!(
+                    "  - {it}: {} ({})",
+                    at(*it),
+                    verdict.messages[&it.to_string()].replace('\n', " ")
+                )
+            })
+            .collect();
+        differences.push(format!(
+            "{} {file} {:?} {:?}\n{}\n{}",
+            verdict.release,
+            verdict.stopped,
+            verdict.unplaced,
+            ours_alone.join("\n"),
+            theirs_alone.join("\n")
+        ));
+    }
+    println!("{n_same} of {n_all} verdicts agree\n{}", differences.join("\n"));
+    assert!(f64::from(n_same) / f64::from(n_all) > 0.99);
 }

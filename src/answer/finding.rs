@@ -53,6 +53,12 @@ impl Findings {
         Self { list, length: text.len() }
     }
 
+    /// Adds those of another look at the same text.
+    pub(super) fn extend(&mut self, more: Self) {
+        self.list.extend(more.list);
+        self.list.sort_by_key(|it| (it.line, it.span.start));
+    }
+
     /// The findings.
     pub fn iter(&self) -> impl Iterator<Item = &Finding> {
         self.list.iter()

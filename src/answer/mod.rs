@@ -20,7 +20,7 @@ mod yaml;
 
 pub use finding::{AnswerReport, Finding, FindingSeverity, Findings};
 pub use inspection::{End, Inspection, Password, RemoteView, Stated};
-pub use lint::{check, lint};
+pub use lint::{check, check_build, lint};
 
 use crate::catalogue::{Catalogue, Dialect, InstallerKind};
 

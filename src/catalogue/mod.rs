@@ -42,6 +42,9 @@ pub struct Os {
     pub installer: InstallerKind,
     /// The answer file it takes.
     pub dialect: Dialect,
+    /// What the reference of its dialect calls the release: `F43` and `RHEL9` in
+    /// pykickstart.
+    pub dialect_version: Option<String>,
     /// The built-in template for it, below `templates/`.
     pub template: Option<String>,
     /// When its maker stops mending it, `2028-08-09`.

@@ -53,6 +53,7 @@ fn debian(id: &str, version: &str, codename: &str) -> Os {
         codename: Some(codename.to_owned()),
         installer: InstallerKind::DebianInstaller,
         dialect: Dialect::Preseed,
+        dialect_version: None,
         template: Some("debian/preseed.cfg".to_owned()),
         end_of_life: None,
         arches: vec![Arch::X86_64, Arch::Aarch64],

@@ -105,7 +105,9 @@ impl Kickstart {
                     }
                     None => kickstart.stray_ends.push(line.trimmed_span()),
                 }
-            } else if SECTIONS.contains(&first) || (first.starts_with('%') && !is_include(first)) {
+            } else if SECTIONS.contains(&first)
+                || (section.is_none() && first.starts_with('%') && !is_include(first))
+            {
                 // Before RHEL 6 the next heading ended a section.
                 kickstart.sections.extend(section.take());
                 match command(&line) {

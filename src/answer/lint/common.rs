@@ -2,10 +2,11 @@
 
 use crate::{
     answer::{
-        finding::Gatherer,
+        finding::{Findings, Gatherer},
         inspection::{End, Inspection, RemoteView},
     },
     catalogue::Dialect,
+    model::{Build, Source},
 };
 
 /// What every answer file is looked at for.
@@ -74,4 +75,25 @@ fn end(inspection: &Inspection, gatherer: &mut Gatherer<'_>) {
         _ => "answer::asks-at-end",
     };
     gatherer.error(code, span, message, help);
+}
+
+/// Packages from another tree than the kernel's are of another build of the
+/// installer: its modules do not fit.
+pub(super) fn other_tree(inspection: &Inspection, build: &Build, text: &str) -> Findings {
+    let mut gatherer = Gatherer::new(text);
+    let Source::Tree { url, .. } = &build.source else { return gatherer.end() };
+    let Some(stated) = &inspection.tree else { return gatherer.end() };
+    let plain = |it: &str| {
+        let bare = it.split_once("://").map_or(it, |it| it.1);
+        bare.trim_end_matches('/').to_ascii_lowercase()
+    };
+    if plain(url) != plain(&stated.value) {
+        gatherer.warning(
+            "answer::other-tree",
+            stated.span.clone(),
+            "the packages come from another tree than the installer's kernel",
+            "name the same tree in `source.tree.url`; in a template, `{{ source.tree }}` is it",
+        );
+    }
+    gatherer.end()
 }

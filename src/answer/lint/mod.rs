@@ -4,13 +4,19 @@
 //! does not switch the machine off. Everything else is a warning.
 
 mod common;
+mod documents;
 
-use crate::catalogue::{Catalogue, Dialect, Os};
+use crate::{
+    catalogue::{Catalogue, Dialect, Os},
+    model::Build,
+    units::Size,
+};
 
 use super::{
     finding::{Findings, Gatherer},
     inspect,
     inspection::Inspection,
+    kickstart, preseed,
 };
 
 /// What is wrong with the answer file of a build.
@@ -23,12 +29,32 @@ pub fn check(os: &Os, text: &str) -> Findings {
         // Too little in it to be sure: what the system takes decides.
         inspection.dialect = Some(os.dialect);
     }
-    lint(&inspection, Some(os), text)
+    lint_for(&inspection, Some(os), None, text)
+}
+
+/// What is wrong with the rendered answer file of a build: also what does not go
+/// with its disk and its source.
+pub fn check_build(build: &Build, text: &str) -> Findings {
+    let mut inspection = inspect("", text, &Catalogue::built_in());
+    if build.os.dialect == Dialect::Other {
+        return Findings::default();
+    }
+    if inspection.dialect.is_none() && !text.trim().is_empty() {
+        inspection.dialect = Some(build.os.dialect);
+    }
+    let mut findings = lint_for(&inspection, Some(&build.os), Some(build.install.disk), text);
+    findings.extend(common::other_tree(&inspection, build, text));
+    findings
 }
 
 /// What is wrong with an answer file that was inspected. Without a system only
 /// what is wrong for every release is found.
 pub fn lint(inspection: &Inspection, os: Option<&Os>, text: &str) -> Findings {
+    lint_for(inspection, os, None, text)
+}
+
+/// The same, for a disk of this size.
+fn lint_for(inspection: &Inspection, os: Option<&Os>, disk: Option<Size>, text: &str) -> Findings {
     let mut gatherer = Gatherer::new(text);
     if text.trim().is_empty() {
         gatherer.error("answer::empty", 0..0, "the answer file is empty", "");
@@ -58,6 +84,14 @@ pub fn lint(inspection: &Inspection, os: Option<&Os>, text: &str) -> Findings {
         return gatherer.end();
     }
     common::lint(inspection, &mut gatherer);
+    match dialect {
+        Dialect::Kickstart => kickstart::lint(inspection, os, disk, text, &mut gatherer),
+        Dialect::Preseed => preseed::lint(inspection, os, text, &mut gatherer),
+        Dialect::Autoyast => documents::autoyast(text, &mut gatherer),
+        Dialect::Agama => documents::agama(text, &mut gatherer),
+        Dialect::Autoinstall => documents::autoinstall(text, &mut gatherer),
+        Dialect::Other => {}
+    }
     gatherer.end()
 }
 

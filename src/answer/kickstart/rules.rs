@@ -1,0 +1,179 @@
+//! What is checked once a command's options are read: `data/kickstart/rules.toml`.
+
+use std::{collections::HashMap, ops::Range, sync::LazyLock};
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::{
+    arguments::Given,
+    commands::{Known, Parser},
+    words::Word,
+};
+
+static RULES: LazyLock<RuleFile> = LazyLock::new(|| {
+    // A test reads the file.
+    toml::from_str(include_str!("../../../data/kickstart/rules.toml")).unwrap_or_default()
+});
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RuleFile {
+    takes_more: Vec<String>,
+    takes_nothing: Vec<String>,
+    rule: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Rule {
+    commands: Vec<String>,
+    class: Option<String>,
+    unless: Option<String>,
+    #[serde(rename = "if")]
+    condition: Option<String>,
+    #[serde(default)]
+    needs: Vec<String>,
+    #[serde(default)]
+    conflict: Vec<String>,
+    arguments: Option<(usize, usize)>,
+    refuse: Option<Values>,
+    allow: Option<Values>,
+    unique: Option<String>,
+    #[serde(default)]
+    except: Vec<String>,
+    discouraged: Option<String>,
+    message: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Values {
+    option: String,
+    pattern: Pattern,
+}
+
+/// A regular expression in a data file.
+#[derive(Debug)]
+struct Pattern(Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Regex::new(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Names that must not be given twice, by command and option.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<(String, String), Vec<String>>);
+
+/// Whether a command takes as many arguments as one likes.
+pub(crate) fn takes_more(command: &str) -> bool {
+    RULES.takes_more.iter().any(|it| it == command)
+}
+
+/// Whether a command takes nothing where nothing is known of its options.
+pub(crate) fn takes_nothing(command: &str) -> bool {
+    RULES.takes_nothing.iter().any(|it| it == command)
+}
+
+/// What still works and soon will not: why, and the option if it is about one.
+pub(crate) fn discouraged(
+    command: &str,
+    known: &Known,
+    words: &[Word],
+) -> Vec<(&'static str, Option<Range<usize>>)> {
+    let rules = RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == command));
+    let rules = rules.filter(|it| {
+        it.class.as_ref().is_none_or(|it| known.is_a(it))
+            && it.unless.as_ref().is_none_or(|it| !known.is_a(it))
+    });
+    rules
+        .filter_map(|rule| {
+            let option = rule.discouraged.as_deref()?;
+            let found = words.iter().find(|it| it.text.split('=').next() == Some(option));
+            let is_there = option.is_empty() || found.is_some();
+            is_there.then(|| (rule.message.as_str(), found.map(|it| it.span.clone())))
+        })
+        .collect()
+}
+
+/// The first rule a command breaks: what is wrong, and where if at one word.
+pub(crate) fn broken(
+    command: &str,
+    known: &Known,
+    parser: &Parser,
+    given: &Given,
+    seen: &mut Seen,
+) -> Option<(&'static str, Option<Range<usize>>)> {
+    for rule in RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == command)) {
+        let holds = rule.class.as_ref().is_none_or(|it| known.is_a(it))
+            && rule.unless.as_ref().is_none_or(|it| !known.is_a(it))
+            && rule.condition.as_ref().is_none_or(|it| given.has(it, parser));
+        if !holds {
+            continue;
+        }
+        if let Some(at) = rule.breaks(parser, given, seen) {
+            return Some((rule.message.as_str(), at));
+        }
+    }
+    None
+}
+
+impl Rule {
+    /// Where it is broken, if it is.
+    fn breaks(
+        &self,
+        parser: &Parser,
+        given: &Given,
+        seen: &mut Seen,
+    ) -> Option<Option<Range<usize>>> {
+        let has = |it: &&String| given.has(it, parser);
+        if !self.needs.is_empty() && !self.needs.iter().any(|it| has(&it)) {
+            return Some(None);
+        }
+        if self.conflict.iter().filter(has).count() > 1 {
+            return Some(None);
+        }
+        if let Some((least, most)) = self.arguments
+            && !(least..=most).contains(&given.positional.len())
+        {
+            return Some(given.positional.get(most).map(|it| it.span.clone()));
+        }
+        let bad = |values: &Values, wanted: bool| -> Option<Range<usize>> {
+            let all = given.values(&values.option, parser).into_iter();
+            let mut wrong = all.filter(|it: &&Word| values.pattern.0.is_match(&it.text) != wanted);
+            wrong.next().map(|it| it.span.clone())
+        };
+        if let Some(at) = self.refuse.as_ref().and_then(|it| bad(it, false)) {
+            return Some(Some(at));
+        }
+        if let Some(at) = self.allow.as_ref().and_then(|it| bad(it, true)) {
+            return Some(Some(at));
+        }
+        let option = self.unique.as_ref()?;
+        let value = *given.values(option, parser).first()?;
+        if value.text.is_empty() || self.except.contains(&value.text) {
+            return None;
+        }
+        let key = (self.commands.join(" "), option.clone());
+        let names = seen.0.entry(key).or_default();
+        if names.contains(&value.text) {
+            return Some(Some(value.span.clone()));
+        }
+        names.push(value.text.clone());
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_file_is_right() {
+        let text = include_str!("../../../data/kickstart/rules.toml");
+        assert!(toml::from_str::<RuleFile>(text).unwrap().rule.len() > 30);
+    }
+}
