@@ -227,7 +227,8 @@ proptest! {
 
 #[test]
 fn mistakes_are_found_at_their_line() {
-    let kickstart = "rootpw --iscrypted *\nbootloader\nclearpart --all\npoweroff\n%packages\n%end\n";
+    let kickstart =
+        "rootpw --iscrypted *\nbootloader\nclearpart --all\npoweroff\n%packages\n%end\n";
     let preseed = "d-i partman-auto/method string regular\nd-i partman/choose_partition select \
                    finish\nd-i partman/confirm boolean true\nd-i finish-install/reboot_in_progress \
                    note\nd-i passwd/make-user boolean false\nd-i passwd/root-password-crypted \

@@ -44,7 +44,11 @@ fn assert_is_clean(build: &Build) -> String {
     let rendered = rendered(build);
     let text = rendered.expose().to_owned();
     let findings = check(&build.os, &text);
-    if let Some(report) = findings.report(&build.os.id, &text) {
+    // Anaconda of RHEL 4 wants `zerombr yes`, which pykickstart warns of.
+    let may_warn = build.os.version.starts_with("4.");
+    if let Some(report) = findings.report(&build.os.id, &text)
+        && (findings.is_fatal() || !may_warn)
+    {
         panic!("{:?}\n{text}", miette::Report::new(report));
     }
     let found = inspect("answers", &text, &Catalogue::built_in());
