@@ -312,7 +312,7 @@ impl<'a> Images<'a> {
     }
 
     async fn action(&self, id: &str, action: &str) -> Result<(), Error> {
-        let call = Call::post(Service::Image, format!("{}/actions/{action}", path(id)), json!({}));
+        let call = Call::post_nothing(Service::Image, format!("{}/actions/{action}", path(id)));
         self.session.send(&call.repeatable()).await.map(drop)
     }
 

@@ -167,6 +167,10 @@ impl Call {
         Self { body: Some(body), ..Self::new(service, Method::POST, path) }
     }
 
+    pub(super) fn post_nothing(service: Service, path: impl Into<String>) -> Self {
+        Self::new(service, Method::POST, path)
+    }
+
     pub(super) fn patch(service: Service, path: impl Into<String>, body: Value) -> Self {
         Self { body: Some(body), ..Self::new(service, Method::PATCH, path) }
     }

@@ -73,6 +73,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
                 None => Reply::html(404, "Membership could not be found."),
             }
         }
+        ("POST", ["images", _, "actions", _]) if !asked.body.is_null() => Reply::html(400, "A body is not expected with this request."),
         ("POST", ["images", id, "actions", action]) => {
             let status = if *action == "deactivate" { "deactivated" } else { "active" };
             match state.edit(Kind::Image, id) {
