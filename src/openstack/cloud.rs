@@ -30,6 +30,7 @@ impl Cloud {
 
     /// The same cloud, with waits ended by another token: undoing goes on
     /// after the user has cancelled a build.
+    #[must_use]
     pub fn under(&self, cancel: CancellationToken) -> Self {
         Self { session: self.session.under(cancel) }
     }

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::{
     Error, Service,
+    call::Call,
     image::{Images, escape, null_is_default, one},
     release::{Standing, Which, until_gone},
-    session::{Call, Session, Version},
+    session::{Session, Version},
     wait::{Decision, Observation, wait},
 };
 
@@ -90,6 +91,7 @@ pub enum Attachment {
 
 /// A disk of a machine (block device mapping, version 2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are nova's names")]
 pub struct Device {
     source_type: &'static str,
     destination_type: &'static str,
@@ -642,12 +644,11 @@ fn decide(what: &str, seen: Observation<Server>, until: Until) -> Decision<Serve
         (ServerState::Deleted | ServerState::SoftDeleted, _) => {
             ended(server.status.to_string(), String::new())
         }
-        (ServerState::Active, Until::Active) if settled => Decision::Done(server),
+        (ServerState::Active, Until::Active | Until::Settled) if settled => Decision::Done(server),
         // It was faster than our look.
         (ServerState::Shutoff, Until::Active | Until::Off | Until::Settled) if settled => {
             Decision::Done(server)
         }
-        (ServerState::Active, Until::Settled) if settled => Decision::Done(server),
         _ => Decision::Continue(server.describe()),
     }
 }

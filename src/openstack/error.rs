@@ -113,7 +113,7 @@ pub enum Error {
     /// Something ended in a state that it does not come back from.
     #[error("{what} is in state `{state}`{}", because(.reason))]
     Ended {
-        /// `server `x``
+        /// Kind and ID or name.
         what: String,
         /// Its state.
         state: String,
@@ -124,7 +124,7 @@ pub enum Error {
     /// Something did not happen in time.
     #[error("{what} was still {state} after {}", span(*.after))]
     Late {
-        /// `server `x``
+        /// Kind and ID or name.
         what: String,
         /// Its last state.
         state: String,

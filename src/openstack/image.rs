@@ -11,9 +11,11 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Error, Service, hash,
+    Error, Service,
+    call::Call,
+    hash,
     release::{Standing, Which, until_gone},
-    session::{Call, Session},
+    session::Session,
     wait::{Decision, Observation, wait},
 };
 
@@ -197,7 +199,7 @@ impl<'a> Images<'a> {
             other => return other,
         }
         let filter = ImageFilter { name: Some(name_or_id), ..ImageFilter::default() };
-        one("image", name_or_id, self.list(&filter).await?, |it| &it.id, || String::new())
+        one("image", name_or_id, self.list(&filter).await?, |it| &it.id, String::new)
     }
 
     /// Creates an image without data, or takes our own of that name.

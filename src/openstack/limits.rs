@@ -4,10 +4,7 @@
 
 use serde_json::Value;
 
-use super::{
-    Error, Service,
-    session::{Call, Session},
-};
+use super::{Error, Service, call::Call, session::Session};
 
 /// How much of something there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,9 +27,12 @@ pub mod volume;
 pub mod wait;
 
 mod body;
+mod call;
 mod catalog;
 mod cloud;
 mod hash;
+mod http;
+mod token;
 
 pub use cloud::Cloud;
 pub use config::CloudConfig;

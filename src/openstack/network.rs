@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::{
     Error, Service,
+    call::Call,
     image::{escape, null_is_default, one},
     release::{Standing, Which, until_gone},
-    session::{Call, Session},
+    session::Session,
 };
 
 /// Neutron.

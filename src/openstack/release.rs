@@ -49,7 +49,7 @@ pub(super) async fn until_gone(
             Ok(Err(err)) if err.is_missing() => return Ok(()),
             // 400 and 409: something still holds it, which may go away.
             Ok(Err(err)) if err.is_transient() || matches!(err.status(), Some(400 | 409)) => {
-                trouble = Some(err)
+                trouble = Some(err);
             }
             Ok(Err(err)) => return Err(err),
             Err(_) => {}

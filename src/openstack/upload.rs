@@ -26,8 +26,8 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Error, Service,
+    call::no_answer,
     image::{Image, ImageState, Images, escape},
-    session::no_answer,
     wait::sleep,
 };
 use crate::engine::Teller;

@@ -13,9 +13,10 @@ use tokio::time::Instant;
 
 use super::{
     Error, Service,
+    call::Call,
     image::{Images, escape, null_is_default},
     release::{Standing, Which, until_gone},
-    session::{Call, Session, Version},
+    session::{Session, Version},
     wait::{Decision, Observation, wait},
 };
 

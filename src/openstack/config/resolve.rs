@@ -117,10 +117,7 @@ pub fn resolve(texts: &Texts, cloud: Option<&str>) -> Result<CloudConfig, Box<Co
 
 /// The maps below a key.
 fn clouds_of(root: &Node, key: &str) -> BTreeMap<String, Node> {
-    let node = match root.get(key) {
-        Some(node) => node,
-        None => return BTreeMap::new(),
-    };
+    let Some(node) = root.get(key) else { return BTreeMap::new() };
     match &node.value {
         Value::Map(map) => map.clone(),
         _ => BTreeMap::new(),
@@ -410,7 +407,7 @@ impl Reader<'_> {
     fn tls(&self) -> Result<Tls, Box<ConfigError>> {
         let verify = self.truth("verify")?.unwrap_or(true);
         let insecure = self.truth("insecure")?.unwrap_or(false);
-        let path = |key: &str| self.text(key).map(|it| it.into());
+        let path = |key: &str| self.text(key).map(Into::into);
         Ok(Tls {
             insecure: insecure || !verify,
             cacert: path("cacert"),

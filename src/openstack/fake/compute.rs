@@ -19,22 +19,22 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
     match (method, path.as_slice()) {
         ("GET", ["flavors", "detail"]) => {
-            let flavors = state.table(Kind::Flavor).cloned().collect();
-            state.page(asked, "flavors", "/v2.1/flavors/detail", flavors)
+            let flavors: Vec<_> = state.table(Kind::Flavor).cloned().collect();
+            state.page(asked, "flavors", "/v2.1/flavors/detail", &flavors)
         }
         ("GET", ["servers", "detail"]) => {
             // A regular expression that means one name.
             let name = asked
                 .query("name")
                 .map(|it| it.trim_start_matches('^').trim_end_matches('$').replace('\\', ""));
-            let servers = state
+            let servers: Vec<_> = state
                 .table(Kind::Server)
                 .filter(|it| {
                     name.as_ref().is_none_or(|name| text(it, "name").contains(name.as_str()))
                 })
                 .map(shown)
                 .collect();
-            state.page(asked, "servers", "/v2.1/servers/detail", servers)
+            state.page(asked, "servers", "/v2.1/servers/detail", &servers)
         }
         ("POST", ["servers"]) => create(state, asked),
         ("GET", ["servers", id]) => state.get(Kind::Server, id).map_or_else(
@@ -178,15 +178,14 @@ fn attach(state: &mut State, server: &str, device: &Value) -> Option<Value> {
     if text(device, "destination_type") != "volume" {
         return None;
     }
-    let id = match text(device, "source_type") {
-        "volume" => text(device, "uuid").to_owned(),
-        _ => {
-            let id = state.next_id("");
-            let volume = json!({ "id": id, "name": "", "size": device["volume_size"], "status": "available",
+    let id = if text(device, "source_type") == "volume" {
+        text(device, "uuid").to_owned()
+    } else {
+        let id = state.next_id("");
+        let volume = json!({ "id": id, "name": "", "size": device["volume_size"], "status": "available",
                 "bootable": "true", "metadata": {}, "created_at": state.now_text(), "attachments": [] });
-            state.put(Kind::Volume, volume);
-            id
-        }
+        state.put(Kind::Volume, volume);
+        id
     };
     if let Some(volume) = state.edit(Kind::Volume, &id) {
         volume.insert("status".into(), "in-use".into());
@@ -343,7 +342,7 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
 fn off(state: &mut State, id: &str, after: std::time::Duration) {
     let delay = state.manners.delay;
     let mut later = |after, change: Value| {
-        state.later(after, Happening::Becomes(Kind::Server, id.to_owned(), change))
+        state.later(after, Happening::Becomes(Kind::Server, id.to_owned(), change));
     };
     later(after, json!({ "OS-EXT-STS:power_state": 4 }));
     later(
@@ -371,7 +370,7 @@ fn console(state: &State, id: &str) -> String {
         reason = "a share of a few lines"
     )]
     let said = (share * lines.len() as f64).ceil() as usize;
-    let text: String = lines.iter().take(said).map(|it| format!("{it}\n")).collect();
+    let text: String = lines.iter().take(said).flat_map(|it| [it, "\n"]).collect();
     let begin = text.ceil_char_boundary(text.len().saturating_sub(state.manners.window));
     text[begin..].to_owned()
 }

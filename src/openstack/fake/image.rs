@@ -73,7 +73,9 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
                 None => Reply::html(404, "Membership could not be found."),
             }
         }
-        ("POST", ["images", _, "actions", _]) if !asked.body.is_null() => Reply::html(400, "A body is not expected with this request."),
+        ("POST", ["images", _, "actions", _]) if !asked.body.is_null() => {
+            Reply::html(400, "A body is not expected with this request.")
+        }
         ("POST", ["images", id, "actions", action]) => {
             let status = if *action == "deactivate" { "deactivated" } else { "active" };
             match state.edit(Kind::Image, id) {
@@ -124,7 +126,7 @@ fn list(state: &State, asked: &Asked) -> Reply {
         .map(shown)
         .collect();
     images.sort_by(|a, b| text(a, "created_at").cmp(text(b, "created_at")));
-    state.page(asked, "images", "/v2/images", images)
+    state.page(asked, "images", "/v2/images", &images)
 }
 
 fn create(state: &mut State, asked: &Asked) -> Reply {
@@ -177,11 +179,11 @@ fn patch(state: &mut State, asked: &Asked, id: &str) -> Reply {
         let key =
             text(change, "path").trim_start_matches('/').replace("~1", "/").replace("~0", "~");
         match text(change, "op") {
-            "add" => _ = changed.insert(key, change["value"].clone()),
+            "add" => drop(changed.insert(key, change["value"].clone())),
             "replace" if changed.contains_key(&key) => {
-                _ = changed.insert(key, change["value"].clone())
+                _ = changed.insert(key, change["value"].clone());
             }
-            "remove" if changed.contains_key(&key) => _ = changed.remove(&key),
+            "remove" if changed.contains_key(&key) => drop(changed.remove(&key)),
             _ => return Reply::html(409, &format!("Property {key} does not exist.")),
         }
     }

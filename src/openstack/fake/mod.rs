@@ -62,7 +62,7 @@ impl Default for Manners {
     fn default() -> Self {
         Self {
             delay: Duration::from_millis(20),
-            token_life: Duration::from_secs(3600),
+            token_life: Duration::from_hours(1),
             guest: Some(Duration::from_millis(100)),
             console: (1..=10).map(|n| format!("guest line {n}")).collect(),
             window: 100 * 1024,

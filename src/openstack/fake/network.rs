@@ -38,14 +38,14 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
             let filters =
                 asked.query.iter().filter(|(key, _)| !matches!(key.as_str(), "limit" | "marker"));
             let filters: Vec<_> = filters.collect();
-            let items = state
+            let items: Vec<_> = state
                 .table(kind)
                 .filter(|it| {
                     filters.iter().all(|(key, value)| it[key].is_null() || it[key] == **value)
                 })
                 .cloned()
                 .collect();
-            state.page(asked, &format!("{one}s"), &format!("/v2.0/{collection}"), items)
+            state.page(asked, &format!("{one}s"), &format!("/v2.0/{collection}"), &items)
         }
         ("GET", [id]) => match state.get(kind, id) {
             Some(it) => Reply::json(200, &json!({ one: it })),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{Fault, Shared, compute, identity, image, network, volume};
+use super::{super::hash::hex, Fault, Shared, compute, identity, image, network, volume};
 
 /// A request, taken apart.
 #[derive(Debug)]
@@ -113,21 +113,21 @@ async fn answer(
     match fault {
         Some(Fault::Refused) => return Err(gone()),
         Some(Fault::Broken) => {
-            return Ok(whole(Reply::json(
+            return Ok(whole(&Reply::json(
                 500,
                 &json!({ "computeFault": { "code": 500, "message": "Unexpected API Error." } }),
             )));
         }
         Some(Fault::Unavailable) => {
             let body = json!({ "message": "The server is currently unavailable.<br /><br />\nThe Keystone service is temporarily unavailable.\n\n", "code": "503 Service Unavailable", "title": "Service Unavailable" });
-            return Ok(whole(Reply::json(503, &body).header("retry-after", "0")));
+            return Ok(whole(&Reply::json(503, &body).header("retry-after", "0")));
         }
         Some(Fault::Expired) => {
             shared.state().tokens.clear();
-            return Ok(whole(unauthorized()));
+            return Ok(whole(&unauthorized()));
         }
         Some(Fault::Conflict) => {
-            return Ok(whole(Reply::json(
+            return Ok(whole(&Reply::json(
                 409,
                 &json!({ "conflictingRequest": { "code": 409, "message": "Conflict." } }),
             )));
@@ -139,8 +139,8 @@ async fn answer(
     match fault {
         Some(Fault::NoAnswer) => std::future::pending().await,
         Some(Fault::ReplyLost) => Err(gone()),
-        Some(Fault::Truncated) => Ok(half(reply)),
-        _ => Ok(whole(reply)),
+        Some(Fault::Truncated) => Ok(half(&reply)),
+        _ => Ok(whole(&reply)),
     }
 }
 
@@ -172,8 +172,7 @@ async fn read(request: Request<Incoming>, shared: &Shared) -> Result<Asked, hype
             bytes.extend_from_slice(&data);
         }
     }
-    let upload =
-        is_upload.then(|| (length, hash.finalize().iter().map(|it| format!("{it:02x}")).collect()));
+    let upload = is_upload.then(|| (length, hex(&hash.finalize())));
     let version = header("openstack-api-version").unwrap_or_default();
     let minor = version.rsplit_once('.').and_then(|(_, it)| it.parse().ok()).unwrap_or(1);
     Ok(Asked {
@@ -248,19 +247,19 @@ fn unauthorized() -> Reply {
     Reply::json(401, &body)
 }
 
-fn whole(reply: Reply) -> Response<Body> {
+fn whole(reply: &Reply) -> Response<Body> {
     let body =
         Full::new(Bytes::from(reply.body.clone())).map_err(|never: Infallible| match never {});
-    response(&reply, BodyExt::boxed(body))
+    response(reply, BodyExt::boxed(body))
 }
 
 /// The first half of the body, with the length of all of it.
-fn half(reply: Reply) -> Response<Body> {
+fn half(reply: &Reply) -> Response<Body> {
     let bytes = Bytes::from(reply.body.clone());
     let first = bytes.slice(..bytes.len() / 2);
     let broken = Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
     let body = stream::iter([Ok(Frame::data(first))]).chain(stream::iter([broken]));
-    let mut response = response(&reply, BodyExt::boxed(StreamBody::new(body)));
+    let mut response = response(reply, BodyExt::boxed(StreamBody::new(body)));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     response
 }

@@ -201,7 +201,7 @@ impl State {
     }
 
     /// A page of a list, as the service at `path` writes it.
-    pub(super) fn page(&self, asked: &Asked, key: &str, path: &str, items: Vec<Value>) -> Reply {
+    pub(super) fn page(&self, asked: &Asked, key: &str, path: &str, items: &[Value]) -> Reply {
         let limit = asked
             .query("limit")
             .and_then(|it| it.parse().ok())

@@ -33,13 +33,13 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
     match (method, &path[1..]) {
         ("GET", ["detail"]) => {
-            let items = state
+            let items: Vec<_> = state
                 .table(kind)
                 .filter(|it| asked.query("name").is_none_or(|name| it["name"] == name))
                 .filter(|it| asked.query("volume_id").is_none_or(|id| it["volume_id"] == id))
                 .cloned()
                 .collect();
-            state.page(asked, &format!("{one}s"), &format!("/v3/{one}s/detail"), items)
+            state.page(asked, &format!("{one}s"), &format!("/v3/{one}s/detail"), &items)
         }
         ("GET", [id]) => state
             .get(kind, id)
