@@ -131,6 +131,7 @@ async fn fail_each(faults: &[Fault]) {
 }
 
 #[tokio::test]
+#[ignore = "thousands of builds on the fake cloud: `make test-openstack-faults`"]
 async fn a_request_that_is_not_done_is_asked_again() {
     fail_each(&[
         Fault::Refused,
@@ -143,11 +144,13 @@ async fn a_request_that_is_not_done_is_asked_again() {
 }
 
 #[tokio::test]
+#[ignore = "thousands of builds on the fake cloud: `make test-openstack-faults`"]
 async fn a_request_that_was_done_is_found_out() {
     fail_each(&[Fault::ReplyLost, Fault::Truncated, Fault::NoAnswer]).await;
 }
 
 #[tokio::test]
+#[ignore = "thousands of builds on the fake cloud: `make test-openstack-faults`"]
 async fn a_cloud_that_fails_for_good_ends_the_build() {
     let (_dir, disk) = disk();
     let n_requests = run(&disk, None).await.requests.len();
