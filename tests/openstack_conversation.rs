@@ -1,8 +1,10 @@
 //! The fake cloud and a real one are spoken to alike, and nothing is left.
 //!
-//! With `IMGBUILD_TEST_CLOUD=NAME` the conversation is held with that cloud of
-//! `clouds.yaml`, too; `tests/openstack/up` brings up one called `oslab`.
-//! `IMGBUILD_TEST_DISK` is a qcow2 image that boots, speaks and powers off.
+//! With `IMGBUILD_TEST_CLOUD=oslab` the conversation is held with the cloud that
+//! `tests/openstack/up` brings up, too; with another name, with that cloud of
+//! the user's `clouds.yaml`, which must have the same networks and flavors.
+//! `IMGBUILD_TEST_DISK` is a qcow2 image that boots, speaks and powers off; `up`
+//! makes one.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stdout, reason = "how long a real cloud took is worth knowing")]
@@ -17,7 +19,8 @@ use conversation::{Claims, World, hold, unwind};
 use imgbuild::{
     CancellationToken,
     openstack::{
-        Cloud, Patience, config,
+        Cloud, Patience,
+        config::{self, Text, Texts},
         fake::{FakeCloud, Manners},
     },
 };
@@ -50,19 +53,26 @@ async fn the_conversation_is_held_with_the_fake_cloud() {
 #[tokio::test]
 async fn the_conversation_is_held_with_a_real_cloud() {
     let Ok(name) = std::env::var("IMGBUILD_TEST_CLOUD") else { return };
-    let disk = Utf8PathBuf::from(std::env::var("IMGBUILD_TEST_DISK").unwrap());
+    // As in `tests/openstack/lib.sh`.
+    let state = std::env::var("OSLAB_STATE").unwrap_or_else(|_| "/var/tmp/oslab".into());
+    let disk = std::env::var("IMGBUILD_TEST_DISK")
+        .unwrap_or_else(|_| format!("{state}/disk/disk.qcow2"))
+        .into();
+    let config = if name == "oslab" {
+        let path = format!("{state}/clouds.yaml");
+        let text = fs_err::read_to_string(&path).unwrap();
+        let texts = Texts { clouds: Some(Text { path, text }), ..Texts::default() };
+        config::resolve(&texts, Some(&name)).unwrap()
+    } else {
+        config::load(Some(&name)).unwrap()
+    };
     let world = World {
         prefix: format!("imgbuild-test-{}", std::process::id()),
         disk,
         format: "qcow2",
         patience: Duration::from_mins(10),
     };
-    let cloud = Cloud::new(
-        config::load(Some(&name)).unwrap(),
-        Patience::default(),
-        CancellationToken::new(),
-    )
-    .unwrap();
+    let cloud = Cloud::new(config, Patience::default(), CancellationToken::new()).unwrap();
     let mut claims = Claims::default();
     let begin = std::time::Instant::now();
     let held = hold(&cloud, &world, &mut claims).await;

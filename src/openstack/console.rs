@@ -143,7 +143,8 @@ mod tests {
             steps in prop::collection::vec(1usize..40, 1..40),
         ) {
             // Numbered: where everything repeats, nobody could tell.
-            let whole: String = lines.iter().enumerate().map(|(n, it)| format!("{n} {it}\n")).collect();
+            let whole: String = lines.iter().enumerate().flat_map(|(n, it)| [n.to_string(), format!(" {it}
+    ")]).collect();
             let bytes = whole.as_bytes();
             let window = 400;
             let mut console = Console::default();

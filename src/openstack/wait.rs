@@ -145,7 +145,7 @@ mod tests {
         Error::Slow {
             service: super::super::Service::Compute,
             request: "GET /servers/x".into(),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_mins(1),
         }
     }
 

@@ -470,22 +470,22 @@ mod tests {
     use super::*;
     use crate::openstack::config::Text;
 
-    fn text(path: &str, text: &str) -> Option<Text> {
-        Some(Text { path: path.to_owned(), text: text.to_owned() })
+    fn text(path: &str, text: &str) -> Text {
+        Text { path: path.to_owned(), text: text.to_owned() }
     }
 
     fn texts(clouds: &str) -> Texts {
-        Texts { clouds: text("clouds.yaml", clouds), ..Texts::default() }
+        Texts { clouds: Some(text("clouds.yaml", clouds)), ..Texts::default() }
     }
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
-    fn report(error: Box<ConfigError>) -> String {
+    fn report(error: &ConfigError) -> String {
         let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none());
         let mut out = String::new();
-        handler.render_report(&mut out, &*error).unwrap();
+        handler.render_report(&mut out, error).unwrap();
         out
     }
 
@@ -528,14 +528,14 @@ mod tests {
     #[test]
     fn secrets_and_profiles_are_laid_over_one_another() {
         let texts = Texts {
-            secure: text(
+            secure: Some(text(
                 "secure.yaml",
                 "clouds:\n  lab-1:\n    auth: {application_credential_secret: s3cr3t}\n",
-            ),
-            public: text(
+            )),
+            public: Some(text(
                 "clouds-public.yaml",
                 "public-clouds:\n  lab:\n    auth: {auth_url: 'http://lab:5000'}\n    regions: [a, b]\n",
-            ),
+            )),
             ..texts(TWO)
         };
         let cloud = resolve(&texts, Some("lab-1")).unwrap();
@@ -585,7 +585,7 @@ mod tests {
     fn which_cloud_is_meant_is_asked_and_told() {
         let known = resolve(&texts(TWO), None).unwrap_err().to_string();
         assert_eq!(known, "which cloud is meant? there are `lab-1`, `prod`");
-        let unknown = report(resolve(&texts(TWO), Some("prd")).unwrap_err());
+        let unknown = report(&resolve(&texts(TWO), Some("prd")).unwrap_err());
         assert!(unknown.contains("there is no cloud `prd` in `clouds.yaml`"), "{unknown}");
         assert!(unknown.contains("did you mean `prod`?"), "{unknown}");
         assert!(matches!(*resolve(&Texts::default(), None).unwrap_err(), ConfigError::NoCloud));
@@ -614,14 +614,14 @@ mod tests {
                 "`auth_type: kerberos` is not known to imgbuild",
             ),
         ] {
-            let error = report(resolve(&texts(&TWO.replace(from, to)), Some("prod")).unwrap_err());
+            let error = report(&resolve(&texts(&TWO.replace(from, to)), Some("prod")).unwrap_err());
             assert!(
                 error.contains(&format!("`clouds.yaml:{line}`, cloud `prod`: {message}")),
                 "{error}"
             );
             assert!(!error.contains("hunter2"), "{error}");
         }
-        let profile = report(resolve(&texts(TWO), Some("lab-1")).unwrap_err());
+        let profile = report(&resolve(&texts(TWO), Some("lab-1")).unwrap_err());
         assert!(
             profile.contains("`clouds.yaml:15`, cloud `lab-1`: there is no profile `lab`"),
             "{profile}"
@@ -634,14 +634,14 @@ mod tests {
             .unwrap_err();
         let ConfigError::Syntax { line, .. } = &*error else { panic!("{error:?}") };
         assert!(line.is_some());
-        assert!(!report(error).contains("hunter2"));
+        assert!(!report(&error).contains("hunter2"));
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_is_too_strange(a in ".{0,200}", b in "[a-z:{}\\[\\]\n \"&*!|>-]{0,120}") {
             for it in [a, b] {
-                _ = resolve(&Texts { secure: text("s", &it), ..texts(&it) }, Some("a"));
+                _ = resolve(&Texts { secure: Some(text("s", &it)), ..texts(&it) }, Some("a"));
             }
         }
     }
