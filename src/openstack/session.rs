@@ -94,7 +94,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct TokenState {
     token: Option<Arc<Token>>,
-    /// Credentials that were refused are not tried again: accounts get locked.
+    /// Credentials that were never good are not tried again: accounts get locked.
     denied: Option<Refusal>,
 }
 
@@ -441,7 +441,9 @@ impl Session {
         {
             Ok(answer) => answer,
             Err(Error::Refused(refusal)) => {
-                if matches!(refusal.status, 401 | 403) {
+                // Where they were good before, keystone may be wrong for a moment, and
+                // what was built must still be given back.
+                if matches!(refusal.status, 401 | 403) && state.token.is_none() {
                     state.denied = Some((*refusal).clone());
                 }
                 return Err(Error::Refused(refusal));

@@ -5,6 +5,7 @@
 //! long an upload takes, but one to how long nothing may move.
 
 use std::{
+    collections::VecDeque,
     io::Read as _,
     pin::Pin,
     sync::{
@@ -15,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use camino::Utf8Path;
 use futures_util::Stream;
 use reqwest::{
@@ -175,12 +176,14 @@ impl FileBody {
         let count = Arc::clone(&sent);
         tokio::task::spawn_blocking(move || {
             let mut left = length;
-            let mut buffer = BytesMut::new();
+            // Chunks that were handed out, the oldest first. One that the wire is
+            // done with is written over: no new memory, and none to clear.
+            let mut lent_out: VecDeque<Bytes> = VecDeque::new();
             while left > 0 {
-                // Taken back once the wire is done with a chunk: no new memory each time.
-                buffer.clear();
-                _ = buffer.try_reclaim(CHUNK);
                 let want = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+                let is_done = lent_out.front().is_some_and(Bytes::is_unique);
+                let back = if is_done { lent_out.pop_front() } else { None };
+                let mut buffer = back.and_then(|it| it.try_into_mut().ok()).unwrap_or_default();
                 buffer.resize(want, 0);
                 let chunk = match file.read(&mut buffer) {
                     Ok(0) => {
@@ -189,7 +192,10 @@ impl FileBody {
                     }
                     Ok(n) => {
                         left -= n as u64;
-                        Ok(buffer.split_to(n).freeze())
+                        buffer.truncate(n);
+                        let chunk = buffer.freeze();
+                        lent_out.push_back(chunk.clone());
+                        Ok(chunk)
                     }
                     Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
                     Err(err) => Err(err),
