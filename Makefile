@@ -46,6 +46,19 @@ test: setup quick-installer ## Everything that is proved on every change
 test-quick-installer: quick-installer ## The fixture under plain QEMU, in all its variants
 	tests/quick-installer/selftest.py $(QUICK_INSTALLER)
 
+.PHONY: test-pykickstart
+test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS=FOLDER compares a corpus as well
+	python3 -m venv $(TARGET)/pykickstart
+	$(TARGET)/pykickstart/bin/pip install -q pykickstart
+	IMGBUILD_KSVALIDATOR=$(abspath $(TARGET))/pykickstart/bin/ksvalidator \
+	  IMGBUILD_PYTHON=$(abspath $(TARGET))/pykickstart/bin/python \
+	  $(if $(KICKSTARTS),IMGBUILD_KICKSTARTS=$(abspath $(KICKSTARTS))) \
+	  $(CARGO) test --locked --test lint_pykickstart -- --include-ignored --nocapture
+
+.PHONY: bench-wire
+bench-wire: setup ## A download through imgbuild's wire beside QEMU's own user network
+	$(CARGO) test --locked --test qemu throughput -- --ignored --nocapture
+
 .PHONY: test-openstack-faults
 test-openstack-faults: ## Every request to the fake cloud failed in turn, in eight ways
 	$(CARGO) test --locked --test openstack_faults -- --include-ignored

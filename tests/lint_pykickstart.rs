@@ -34,7 +34,7 @@ fn version_of(id: &str) -> Option<String> {
 }
 
 #[test]
-#[ignore = "needs pykickstart"]
+#[ignore = "needs pykickstart, which `make test-pykickstart` installs"]
 fn pykickstart_accepts_the_templates_for_each_release() {
     let Ok(validator) = std::env::var("IMGBUILD_KSVALIDATOR") else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ struct Verdict {
 }
 
 #[test]
-#[ignore = "needs pykickstart and a folder of kickstarts"]
+#[ignore = "needs pykickstart and a folder of kickstarts: `make test-pykickstart KICKSTARTS=FOLDER`"]
 fn verdicts_are_those_of_pykickstart() {
     let (Ok(python), Ok(folder)) =
         (std::env::var("IMGBUILD_PYTHON"), std::env::var("IMGBUILD_KICKSTARTS"))

@@ -183,7 +183,7 @@ async fn a_folder_that_is_missing_is_named() {
 
 /// Run by the test below, with `/mnt` on a file system of 1 MiB.
 #[tokio::test]
-#[ignore = "a part of the test below"]
+#[ignore = "`make test` runs it through the test below, which calls it by name"]
 async fn convert_to_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let base = base(folder.path(), 8 << 20);

@@ -236,7 +236,7 @@ async fn a_qemu_that_is_killed_is_noticed() {
 /// The other half of the next test: a machine that is never stopped.
 #[tokio::test]
 #[expect(clippy::print_stdout, reason = "the next test reads it")]
-#[ignore = "only run by `a_machine_dies_with_imgbuild`"]
+#[ignore = "`make test` runs it through `a_machine_dies_with_imgbuild`, which calls it by name"]
 async fn a_machine_for_the_next_test() {
     let folder = Folder::new();
     LocalSet::new()

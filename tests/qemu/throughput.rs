@@ -1,6 +1,6 @@
 //! How fast the wire is, beside QEMU's own user network.
 //!
-//! `cargo test --test qemu throughput -- --ignored --nocapture`
+//! `make bench-wire`
 
 use crate::guest::{Folder, alone, run_all, scripted, web_server};
 use imgbuild::platform::qemu::{arguments::MachineSpec, metadata::Metadata};
@@ -9,7 +9,7 @@ use tokio::task::LocalSet;
 const MEGABYTES: f64 = 100.0;
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement, not a proof: `make bench-wire`"]
 #[expect(clippy::print_stdout, reason = "a measurement, for people")]
 async fn a_download_through_the_wire_and_through_plain_user_networking() {
     let _alone = alone().await;

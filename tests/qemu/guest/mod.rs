@@ -164,10 +164,8 @@ fn serve(mut stream: TcpStream) -> std::io::Result<()> {
         return Ok(());
     }
     match path {
-        "/slow" => {
-            std::thread::sleep(Duration::from_mins(10));
-            Ok(())
-        }
+        // Nothing is said until the guest gives up.
+        "/slow" => stream.read_to_end(&mut Vec::new()).map(|_| ()),
         "/short" => write!(stream, "HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nshort"),
         _ => write!(stream, "HTTP/1.0 404 Not Found\r\nContent-Length: 5\r\n\r\nnope\n"),
     }
