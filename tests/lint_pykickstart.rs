@@ -131,7 +131,7 @@ fn verdicts_are_those_of_pykickstart() {
         n_all += 1;
         let is_bad = !verdict.lines.is_empty() || !verdict.unplaced.is_empty();
         let is_same = if verdict.stopped.is_some() || !verdict.unplaced.is_empty() {
-            (is_bad || verdict.stopped.is_some()) == !ours.is_empty()
+            (is_bad || verdict.stopped.is_some()) != ours.is_empty()
         } else {
             ours == verdict.lines
         };
