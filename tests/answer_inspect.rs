@@ -1,7 +1,5 @@
 //! What imgbuild works out from an answer file alone.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use imgbuild::{
     answer::{End, Inspection, RemoteView, check, inspect, lint},
     catalogue::{Catalogue, Dialect},

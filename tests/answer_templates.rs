@@ -152,3 +152,27 @@ fn the_command_line_of_debian_is_the_one_that_was_tried() {
          url=http://169.254.169.254/latest/user-data console=ttyS0 --- console=ttyS0"
     );
 }
+
+#[test]
+fn every_install_script_is_known_as_its_own_system_and_clean() {
+    let catalogue = Catalogue::built_in();
+    let mut n_scripts = 0;
+    for entry in fs_err::read_dir(format!("{ROOT}/install_scripts")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs_err::read_to_string(&path).unwrap();
+        let wanted = name.split("-jeos").next().unwrap();
+        // Its text alone has to be enough, whatever the file is called.
+        let found = inspect("answers", &text, &catalogue);
+        let os = found.system(&catalogue).unwrap_or_else(|| panic!("{name}: {found:?}"));
+        assert_eq!(os.id, wanted, "{name}: {:?}", found.os);
+        assert_eq!(found.end.unwrap().value, End::Poweroff, "{name}");
+        let has_tree = found.tree.is_some();
+        assert!(has_tree || os.tree_url(imgbuild::model::Arch::X86_64).is_none(), "{name}");
+        if let Some(report) = check(&os, &text).report(&name, &text) {
+            panic!("{:?}", miette::Report::new(report));
+        }
+        n_scripts += 1;
+    }
+    assert!(n_scripts >= 18, "{n_scripts}");
+}

@@ -245,6 +245,7 @@ fn an_image_that_does_not_boot_is_never_published() {
 
 /// Starts a build and waits until its installer has reached a phase.
 fn building(work: &Work) -> Child {
+    #[expect(clippy::zombie_processes, reason = "the caller waits, and a test that fails ends")]
     let mut child = work
         .command(&["build", "quick.toml", "--format", "json"])
         .stdout(Stdio::piped())

@@ -110,7 +110,10 @@ fn plan() -> Plan {
             })
             .collect(),
         action: Action::User {
-            action: UserAction::Command { run: vec![], environment: Default::default() },
+            action: UserAction::Command {
+                run: vec![],
+                environment: std::collections::BTreeMap::default(),
+            },
             machine: machine(),
         },
     };
@@ -224,12 +227,12 @@ async fn a_build_that_was_killed_at_any_line_goes_on_to_the_same_end() {
     let n_lines = text.lines().count();
     for n in 0..n_lines {
         let run = Run::new();
-        let head: String = text.lines().take(n).map(|it| format!("{it}\n")).collect();
+        let head: String = text.split_inclusive('\n').take(n).collect();
         fs_err::write(&run.journal, head).unwrap();
         let world = World::default();
         // What the journal claims may exist already, or not yet.
-        let held = State::read(&run.journal).unwrap().held;
-        world.0.borrow_mut().things = names(&held);
+        let claimed = State::read(&run.journal).unwrap().held;
+        world.0.borrow_mut().things = names(&claimed);
         let outcome = run.go(&world, &CancellationToken::new(), Decision::Cleanup).await;
         outcome.result.unwrap();
         let left = world.0.borrow().things.clone();

@@ -46,7 +46,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 /// The number of the line that a byte is in, from 1.
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().get(..offset.min(text.len())).unwrap_or_default();
-    before.iter().filter(|it| **it == b'\n').count() + 1
+    before.split(|it| *it == b'\n').count()
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str) -> Result<Element, NotWellFormed> {
                 let Some(mut it) = open.pop() else {
                     return Err(fails("an end tag has no start tag".to_owned()));
                 };
-                it.text = it.text.trim().to_owned();
+                it.text = String::from(it.text.trim());
                 match open.last_mut() {
                     Some(parent) => parent.children.push(it),
                     None => root = Some(it),
@@ -132,8 +132,8 @@ fn element(tag: &quick_xml::events::BytesStart<'_>, span: Range<usize>) -> Resul
         let key: &str = attribute.key.as_ref();
         attributes.push((local(key), attribute.value.to_string()));
     }
-    let name: &str = &tag.name().as_ref().to_owned();
-    Ok(Element { name: local(name), span, attributes, ..Element::default() })
+    let name = tag.name();
+    Ok(Element { name: local(name.as_ref()), span, attributes, ..Element::default() })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What can be wrong with a file of the catalogue.
 
+use std::sync::Arc;
+
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use thiserror::Error;
 
@@ -20,7 +22,7 @@ pub enum CatalogueError {
         message: String,
         /// The file.
         #[source_code]
-        file: NamedSource<String>,
+        file: Arc<NamedSource<String>>,
         /// Where.
         #[label("here")]
         at: Option<SourceSpan>,
@@ -35,7 +37,7 @@ pub enum CatalogueError {
         help: String,
         /// The file.
         #[source_code]
-        file: NamedSource<String>,
+        file: Arc<NamedSource<String>>,
         /// Where.
         #[label("not known")]
         at: SourceSpan,
@@ -53,7 +55,7 @@ pub enum CatalogueError {
         key: &'static str,
         /// The file.
         #[source_code]
-        file: NamedSource<String>,
+        file: Arc<NamedSource<String>>,
         /// Where.
         #[label("this system")]
         at: SourceSpan,
@@ -70,7 +72,7 @@ pub enum CatalogueError {
         help: String,
         /// The file.
         #[source_code]
-        file: NamedSource<String>,
+        file: Arc<NamedSource<String>>,
         /// Where.
         #[label("this system")]
         at: SourceSpan,
@@ -83,7 +85,7 @@ pub enum CatalogueError {
         name: String,
         /// The file.
         #[source_code]
-        file: NamedSource<String>,
+        file: Arc<NamedSource<String>>,
         /// Where.
         #[label("the second one")]
         at: SourceSpan,

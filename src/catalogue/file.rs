@@ -78,18 +78,18 @@ partial! {
         sources: Vec<String>,
     } tables {
         with: BTreeMap<String, String>,
-        tree: Tree,
-        iso: Iso,
-        package: Package,
-        machine: Machine,
-        boot: Boot,
+        tree: TreePart,
+        iso: IsoPart,
+        package: PackagePart,
+        machine: MachinePart,
+        boot: BootPart,
         glance: BTreeMap<String, String>,
     }
 }
 
 partial! {
     /// See [`TreeLayout`].
-    Tree {
+    TreePart {
         url: String,
         kernel: String,
         initrd: String,
@@ -101,7 +101,7 @@ partial! {
 
 partial! {
     /// See [`IsoLayout`].
-    Iso {
+    IsoPart {
         kernel: Vec<String>,
         initrd: Vec<String>,
         volume_id: String,
@@ -110,7 +110,7 @@ partial! {
 
 partial! {
     /// See [`PackageLayout`].
-    Package {
+    PackagePart {
         name: String,
         kernel: String,
         initrd: String,
@@ -119,7 +119,7 @@ partial! {
 
 partial! {
     /// See [`MachineNeeds`].
-    Machine {
+    MachinePart {
         memory_minimum: Size,
         memory: Size,
         disk_minimum: Size,
@@ -133,7 +133,7 @@ partial! {
 
 partial! {
     /// See [`BootParameters`].
-    Boot {
+    BootPart {
         always: Vec<String>,
         tree: Vec<String>,
         iso: Vec<String>,
@@ -377,11 +377,9 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
 }
 
 type Lists<K> = BTreeMap<K, Vec<String>>;
+type Filler<'a> = dyn Fn(&Option<Vec<String>>) -> Result<Vec<String>, Problem> + 'a;
 
-fn lists<K: Ord + Clone>(
-    map: &Lists<K>,
-    list: &dyn Fn(&Option<Vec<String>>) -> Result<Vec<String>, Problem>,
-) -> Result<Lists<K>, Problem> {
+fn lists<K: Ord + Clone>(map: &Lists<K>, list: &Filler<'_>) -> Result<Lists<K>, Problem> {
     map.iter().map(|(key, it)| Ok((key.clone(), list(&Some(it.clone()))?))).collect()
 }
 

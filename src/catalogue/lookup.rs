@@ -120,7 +120,7 @@ enum Origin {
 
 impl Inner {
     fn add(&mut self, name: &str, text: &str, origin: Origin) -> Result<(), CatalogueError> {
-        let source = || NamedSource::new(name, text.to_owned()).with_language("TOML");
+        let source = || Arc::new(NamedSource::new(name, text.to_owned()).with_language("TOML"));
         let file: File = toml::from_str(text).map_err(|error| CatalogueError::Format {
             message: error.message().trim().replace('\n', "; "),
             file: source(),
@@ -197,7 +197,7 @@ impl Inner {
     }
 }
 
-fn located(problem: Problem, row: &Spanned<Row>, file: NamedSource<String>) -> CatalogueError {
+fn located(problem: Problem, row: &Spanned<Row>, file: Arc<NamedSource<String>>) -> CatalogueError {
     let at = heading(&row.span(), file.inner()).into();
     let os = {
         let row = row.get_ref();

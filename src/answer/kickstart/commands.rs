@@ -144,6 +144,15 @@ pub(crate) struct Known {
     classes: &'static [String],
 }
 
+/// What the heading of a section takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SectionForm {
+    /// Anything.
+    Free,
+    /// Options.
+    Takes(&'static Parser),
+}
+
 impl Known {
     /// Whether it works like this class of pykickstart.
     pub(crate) fn is_a(&self, class: &str) -> bool {
@@ -168,9 +177,10 @@ impl Release {
     }
 
     /// What the heading of a section takes; `None` where there is no such section.
-    pub(crate) fn section(self, name: &str) -> Option<Option<&'static Parser>> {
+    pub(crate) fn section(self, name: &str) -> Option<SectionForm> {
         let parser = self.version.sections.get(name)?;
-        Some(parser.and_then(|it| TABLE.parsers.get(it)))
+        let parser = parser.and_then(|it| TABLE.parsers.get(it));
+        Some(parser.map_or(SectionForm::Free, SectionForm::Takes))
     }
 
     /// Whether a section has to be closed.

@@ -48,11 +48,10 @@ pub(crate) fn is_kickstart(text: &str) -> bool {
             return true;
         }
     }
-    let is_single = |it: &&str| MARKS.contains(it);
     n_marks == 1
         && lines(text).any(|it| {
             let mut words = it.text.split_whitespace();
-            words.next().filter(is_single).is_some()
+            words.next().is_some_and(|it| MARKS.contains(&it))
                 && words.all(|it| it.starts_with("--") || !it.contains(['{', ';']))
         })
 }

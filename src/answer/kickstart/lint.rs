@@ -8,9 +8,9 @@ use crate::{
 
 use super::{
     arguments::{self, BadArgument},
-    commands::{Fate, Known, Parser, Release, is_known_anywhere},
+    commands::{Fate, Known, Parser, Release, SectionForm, is_known_anywhere},
     parse::{Command, Kickstart},
-    rules::{self, Seen},
+    rules::{self, Place, Seen},
     words::Unended,
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn lint(
         match release {
             Some(release) => one(command, release, title, &mut seen, gatherer),
             None if !is_known_anywhere(&command.name.text) => {
-                unknown(command, None, title, gatherer)
+                unknown(command, None, title, gatherer);
             }
             None => {}
         }
@@ -93,9 +93,12 @@ fn one(
         return;
     };
     if let Some(given) = read(command, parser, &known, title, gatherer)
-        && let Some((message, at)) = rules::broken(name, &known, parser, &given, seen)
+        && let Some((message, place)) = rules::broken(name, &known, parser, &given, seen)
     {
-        let span = at.unwrap_or_else(|| command.span.clone());
+        let span = match place {
+            Place::Command => command.span.clone(),
+            Place::Word(span) => span,
+        };
         gatherer.error("kickstart::options", span, message, "");
     }
 }
@@ -190,7 +193,7 @@ fn sections(
                     format!("{title} knows no section `{name}`"),
                     "",
                 ),
-                Some(Some(parser)) => {
+                Some(SectionForm::Takes(parser)) => {
                     let given = arguments::read(parser, &heading.arguments);
                     let wrong = match &given {
                         Err(BadArgument { message, word }) => Some((message.clone(), word.clone())),
@@ -212,7 +215,7 @@ fn sections(
                         );
                     }
                 }
-                Some(None) => {}
+                Some(SectionForm::Free) => {}
             }
         }
         if !section.is_ended && release.is_none_or(Release::needs_end) {
@@ -291,7 +294,7 @@ fn whole(
         .filter_map(|it| it.option("--size")?.text.parse::<u64>().ok())
         .fold(0, u64::saturating_add);
     if let Some(disk) = disk.filter(|it| sum > it.as_mib())
-        && let Some(last) = sizes.last()
+        && let Some(last) = sizes.clone().next_back()
     {
         gatherer.error(
             "kickstart::disk-too-small",

@@ -64,6 +64,15 @@ impl<'de> Deserialize<'de> for Pattern {
     }
 }
 
+/// Where a rule is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// By the command as a whole.
+    Command,
+    /// By one word.
+    Word(Range<usize>),
+}
+
 /// Names that must not be given twice, by command and option.
 #[derive(Debug, Default)]
 pub(crate) struct Seen(HashMap<(String, String), Vec<String>>);
@@ -106,7 +115,7 @@ pub(crate) fn broken(
     parser: &Parser,
     given: &Given,
     seen: &mut Seen,
-) -> Option<(&'static str, Option<Range<usize>>)> {
+) -> Option<(&'static str, Place)> {
     for rule in RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == command)) {
         let holds = rule.class.as_ref().is_none_or(|it| known.is_a(it))
             && rule.unless.as_ref().is_none_or(|it| !known.is_a(it))
@@ -123,23 +132,19 @@ pub(crate) fn broken(
 
 impl Rule {
     /// Where it is broken, if it is.
-    fn breaks(
-        &self,
-        parser: &Parser,
-        given: &Given,
-        seen: &mut Seen,
-    ) -> Option<Option<Range<usize>>> {
+    fn breaks(&self, parser: &Parser, given: &Given, seen: &mut Seen) -> Option<Place> {
         let has = |it: &&String| given.has(it, parser);
         if !self.needs.is_empty() && !self.needs.iter().any(|it| has(&it)) {
-            return Some(None);
+            return Some(Place::Command);
         }
         if self.conflict.iter().filter(has).count() > 1 {
-            return Some(None);
+            return Some(Place::Command);
         }
         if let Some((least, most)) = self.arguments
             && !(least..=most).contains(&given.positional.len())
         {
-            return Some(given.positional.get(most).map(|it| it.span.clone()));
+            let word = given.positional.get(most);
+            return Some(word.map_or(Place::Command, |it| Place::Word(it.span.clone())));
         }
         let bad = |values: &Values, wanted: bool| -> Option<Range<usize>> {
             let all = given.values(&values.option, parser).into_iter();
@@ -147,10 +152,10 @@ impl Rule {
             wrong.next().map(|it| it.span.clone())
         };
         if let Some(at) = self.refuse.as_ref().and_then(|it| bad(it, false)) {
-            return Some(Some(at));
+            return Some(Place::Word(at));
         }
         if let Some(at) = self.allow.as_ref().and_then(|it| bad(it, true)) {
-            return Some(Some(at));
+            return Some(Place::Word(at));
         }
         let option = self.unique.as_ref()?;
         let value = *given.values(option, parser).first()?;
@@ -160,7 +165,7 @@ impl Rule {
         let key = (self.commands.join(" "), option.clone());
         let names = seen.0.entry(key).or_default();
         if names.contains(&value.text) {
-            return Some(Some(value.span.clone()));
+            return Some(Place::Word(value.span.clone()));
         }
         names.push(value.text.clone());
         None

@@ -241,8 +241,8 @@ fn accounts(preseed: &Preseed, gatherer: &mut Gatherer<'_>) {
                 "the installer takes `!` for no password and asks for one",
                 "write `*`, which no password matches either",
             );
-        } else if !filled("passwd/root-password-crypted")
-            && !(filled("passwd/root-password") && filled("passwd/root-password-again"))
+        } else if crypted.is_none_or(|it| it.value.is_empty())
+            && (!filled("passwd/root-password") || !filled("passwd/root-password-again"))
         {
             gatherer.error(
                 "preseed::asked",

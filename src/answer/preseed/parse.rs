@@ -94,7 +94,10 @@ impl Preseed {
         let mut value = rest.trim().to_owned();
         for line in parts.iter().skip(1) {
             let more = line.text.trim_end_matches('\\').trim();
-            value = format!("{value} {more}").trim().to_owned();
+            if !value.is_empty() && !more.is_empty() {
+                value.push(' ');
+            }
+            value.push_str(more);
         }
         let lead = rest.len() - rest.trim_start().len();
         let from = (at + lead).min(span.end);

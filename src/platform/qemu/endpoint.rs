@@ -262,22 +262,22 @@ mod tests {
             .get_mut::<tcp::Socket<'_>>(handle)
             .connect(guest.context(), (IpAddress::v4(a, b, c, d), PORT), 40000)
             .unwrap();
-        let (mut received, mut asked, mut n) = (Vec::new(), false, 0);
+        let (mut received, mut asked, mut n_packets) = (Vec::new(), false, 0);
         let began = std::time::Instant::now();
         loop {
             assert!(began.elapsed() < Duration::from_mins(1), "got {} bytes", received.len());
             let now = Instant::from_millis(i64::try_from(began.elapsed().as_millis()).unwrap());
             guest.poll(now, &mut wire, &mut sockets);
             while let Some(packet) = wire.outgoing.pop_front() {
-                n += 1;
-                if lose_every == 0 || n % lose_every != 0 {
+                n_packets += 1;
+                if lose_every == 0 || n_packets % lose_every != 0 {
                     endpoint.take(packet);
                 }
             }
             endpoint.work();
             while let Some(packet) = endpoint.give() {
-                n += 1;
-                if lose_every == 0 || n % lose_every != 0 {
+                n_packets += 1;
+                if lose_every == 0 || n_packets % lose_every != 0 {
                     wire.incoming.push_back(packet);
                 }
             }

@@ -118,7 +118,8 @@ mod tests {
     use super::*;
 
     fn message(id: u16, code: u8, name: &str) -> Vec<u8> {
-        let mut message = vec![(id >> 8) as u8, id as u8, 1, code, 0, 1, 0, 0, 0, 0, 0, 0];
+        let mut message =
+            vec![id.to_be_bytes()[0], id.to_be_bytes()[1], 1, code, 0, 1, 0, 0, 0, 0, 0, 0];
         for label in name.split('.') {
             message.push(u8::try_from(label.len()).unwrap());
             message.extend(label.bytes());

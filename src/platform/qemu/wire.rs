@@ -323,36 +323,38 @@ mod tests {
     }
 
     proptest::proptest! {
-        #[test]
-        fn any_stream_is_read_without_harm(bytes: Vec<u8>, step in 1usize..64) {
-            let mut reader = Frames::default();
-            for chunk in bytes.chunks(step) {
-                reader.buffer.extend_from_slice(chunk);
-                while let Some(frame) = reader.next() {
-                    aim(frame);
-                }
-            }
-        }
+           #[test]
+           fn any_stream_is_read_without_harm(bytes: Vec<u8>, step in 1usize..64) {
+               let mut reader = Frames::default();
+               for chunk in bytes.chunks(step) {
+                   reader.buffer.extend_from_slice(chunk);
+                   while let Some(frame) = reader.next() {
+                       aim(frame);
+                   }
+               }
+           }
 
-        #[test]
-        fn frames_are_the_same_on_both_ends(
-            frames in proptest::collection::vec(
-                proptest::collection::vec(proptest::num::u8::ANY, 0..2000), 0..20),
-            step in 1usize..4000,
-        ) {
-            let mut bytes = Vec::new();
-            frames.iter().for_each(|it| push(&mut bytes, it));
-            let mut reader = Frames::default();
-            let mut found = Vec::new();
-            for chunk in bytes.chunks(step) {
-                reader.buffer.extend_from_slice(chunk);
-                while let Some(frame) = reader.next() {
-                    found.push(frame.to_vec());
-                }
-            }
-            proptest::prop_assert_eq!(found, frames);
-        }
+           #[test]
+           fn frames_are_the_same_on_both_ends(
+               frames in proptest::collection::vec(
+                   proptest::collection::vec(proptest::num::u8::ANY, 0..2000), 0..20),
+               step in 1usize..4000,
+           ) {
+               let mut bytes = Vec::new();
+               for it in &frames {
+    push(&mut bytes, it);
     }
+               let mut reader = Frames::default();
+               let mut found = Vec::new();
+               for chunk in bytes.chunks(step) {
+                   reader.buffer.extend_from_slice(chunk);
+                   while let Some(frame) = reader.next() {
+                       found.push(frame.to_vec());
+                   }
+               }
+               proptest::prop_assert_eq!(found, frames);
+           }
+       }
 
     #[test]
     fn a_frame_goes_where_it_says() {
