@@ -114,7 +114,7 @@ fn check_answers(loaded: &Loaded) -> Result<Answers, Failure> {
         loaded.render(&Extras { ssh_public_key: Some("ssh-ed25519 AAAA".to_owned()) })?;
     let build = loaded.build();
     installer::kernel_command_line(build, &installer::context(build)).map_err(Failure::invalid)?;
-    let findings = answer::check(&build.os, rendered.expose());
+    let findings = answer::check_build(build, rendered.expose());
     Ok(((findings, rendered.masked), rendered.used))
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     answer::{self, Inspection},
     catalogue::{Catalogue, Os},
+    model::Arch,
 };
 
 /// A spec that was worked out.
@@ -91,7 +92,7 @@ fn source(
         .source_tree
         .clone()
         .or_else(|| inspection.tree.as_ref().map(|it| it.value.clone()))
-        .or_else(|| os.tree.as_ref().and_then(|it| it.url.clone()).filter(|it| !it.contains('{')));
+        .or_else(|| os.tree_url(Arch::default()));
     let tree = tree.ok_or_else(|| {
         Failure::usage(Plain::new(
             format!("no install tree in `{path}`"),

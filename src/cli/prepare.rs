@@ -55,7 +55,7 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
     let rendered = loaded.render(&extras)?;
     let build = loaded.build();
     let redactor = redactor(build, &rendered);
-    let findings = answer::check(&build.os, rendered.expose());
+    let findings = answer::check_build(build, rendered.expose());
     let command_line = installer::kernel_command_line(build, &installer::context(build))
         .map_err(Failure::invalid)?;
     if build.install.boot == BootMethod::Direct && redactor.is_in(&command_line.text()) {

@@ -6,7 +6,7 @@ use crate::{
         inspection::{End, Inspection, RemoteView},
     },
     catalogue::Dialect,
-    model::{Build, Source},
+    model::{Build, Source, seen_from_host},
 };
 
 /// What every answer file is looked at for.
@@ -84,7 +84,9 @@ pub(super) fn other_tree(inspection: &Inspection, build: &Build, text: &str) -> 
     let Source::Tree { url, .. } = &build.source else { return gatherer.end() };
     let Some(stated) = &inspection.tree else { return gatherer.end() };
     let plain = |it: &str| {
-        let bare = it.split_once("://").map_or(it, |it| it.1);
+        // The guest and this machine reach one and the same mirror by other names.
+        let it = seen_from_host(it);
+        let bare = it.split_once("://").map_or(it.as_str(), |it| it.1);
         bare.trim_end_matches('/').to_ascii_lowercase()
     };
     if plain(url) != plain(&stated.value) {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     engine::{StageCx, StageError},
+    installer::escape_volume_id,
     media::{
         MediaError, boot_disk, config_drive,
         initrd::{self, InitrdFile, Packing},
@@ -105,9 +106,10 @@ impl QemuRunner {
         let answers = context.answers.expose_secret().as_bytes();
         let mut contents = vec![volume::VolumeFile { path: file, bytes: answers }];
         let instance = format!("instance-id: {}\n", metadata.instance_id);
-        if file == "user-data" {
-            // cloud-init takes the volume only with both.
-            contents.push(volume::VolumeFile { path: "meta-data", bytes: instance.as_bytes() });
+        for path in &boot.volume_companions {
+            // What cloud-init calls by this name may not be empty in all versions.
+            let bytes = if path == "meta-data" { instance.as_bytes() } else { b"" };
+            contents.push(volume::VolumeFile { path, bytes });
         }
         volume::write(label, &contents, out.as_std_path(), &cx.cancel)?;
         Ok(())
@@ -139,10 +141,9 @@ impl QemuRunner {
     }
 }
 
-/// The command line, with what only the ISO knows. Blanks in a volume ID are
-/// written as dracut wants them: `\x20`.
+/// The command line, with what only the ISO knows.
 pub(super) fn final_command_line(command_line: &str, fetched: &Fetched) -> String {
-    let id = fetched.volume_id.as_deref().unwrap_or_default().replace(' ', "\\x20");
+    let id = escape_volume_id(fetched.volume_id.as_deref().unwrap_or_default());
     command_line.replace(VOLUME_ID, &id)
 }
 
