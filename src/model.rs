@@ -538,6 +538,10 @@ pub enum UserAction {
     },
 }
 
+/// The stages that imgbuild itself brings, in order. Users' stages are placed
+/// before or after them.
+pub const STAGES: [&str; 6] = ["fetch", "boot-disk", "install", "convert", "verify", "publish"];
+
 /// This machine, as guests on QEMU's user network reach it.
 const HOST_FOR_GUESTS: &str = "://10.0.2.2";
 /// The loopback interface, which only this machine reaches.

@@ -19,10 +19,6 @@ use crate::{
     units::{Size, Span},
 };
 
-/// The stages that imgbuild itself brings, which users' stages are placed
-/// before or after.
-pub const STAGES: [&str; 6] = ["fetch", "boot-disk", "install", "convert", "verify", "publish"];
-
 /// The ordered stages of one build.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -165,6 +165,16 @@ partition() {
     mke2fs -q -L quick-root -i 262144 -m 0 "${part}2" >/tmp/mke2fs 2>&1 || fail "mke2fs: $(tail -n 1 /tmp/mke2fs)"
 }
 
+# The key may enter as root.
+write_ssh_server() {
+    cp -R /system/ssh/* .
+    cp /system/udhcpc.sh bin/udhcpc-script
+    chmod 755 bin/udhcpc-script
+    mkdir -p -m 700 root/.ssh etc/dropbear
+    (umask 077 && echo "$key" >root/.ssh/authorized_keys)
+    chmod 700 root
+}
+
 write_base_system() {
     mkdir -p /target
     mount -t ext4 "${part}2" /target || fail "the new root cannot be mounted"
@@ -187,6 +197,8 @@ write_base_system() {
         if [ -n "$password" ]; then password=$(printf '%s' "$password" | mkpasswd -m sha512 -P 0); fi
         echo "root:${password:-*}:0:0:root:/root:/bin/sh" >etc/passwd
         chmod 600 etc/passwd
+        key=$(answer_of authorized_key)
+        [ -z "$key" ] || write_ssh_server
     ) || fail "the base system could not be written"
 }
 

@@ -347,8 +347,8 @@ impl QemuRunner {
             "guest,".into(),
             "-e".into(),
             format!("ansible_host=127.0.0.1 ansible_port={} ansible_user={user}", forward.port),
-            "--ssh-common-args".into(),
-            shell_words::join(self.ssh_options(forward.port)),
+            // In one word: the value begins with a dash.
+            format!("--ssh-common-args={}", shell_words::join(self.ssh_options(forward.port))),
         ];
         arguments.extend(more.iter().cloned());
         arguments.push(playbook.to_owned());

@@ -4,18 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{Checker, SpecError, names};
 use crate::{
-    model::{Place, UserAction, UserStage},
+    model::{Place, STAGES, UserAction, UserStage},
     spec::file::StageTable,
     units::Span,
 };
 
-/// The stages of every build, in order.
-const BUILT_IN: &[&str] = &["fetch", "boot-disk", "install", "verify", "publish"];
-
-/// Where in `BUILT_IN` the installed system is there to be booted.
+/// Where in `STAGES` the installed system is there to be booted.
 const INSTALL: usize = 2;
-/// Where in `BUILT_IN` the image is final.
-const PUBLISH: usize = 4;
+/// Where in `STAGES` the image is final.
+const PUBLISH: usize = 5;
 
 const TIMEOUT: Span = Span::minutes(30);
 
@@ -26,7 +23,7 @@ impl Checker<'_> {
             let name = table.name.as_str();
             let index = i.to_string();
             let path = ["stages", index.as_str(), "name"];
-            if BUILT_IN.contains(&name) {
+            if STAGES.contains(&name) {
                 self.error(
                     "duplicate",
                     format!("`{name}` is a stage of every build"),
@@ -84,7 +81,7 @@ impl Checker<'_> {
                     format!("where the stage `{name}` is placed is not said"),
                     &at("name"),
                     "needs `before` or `after`",
-                    format!("add `before` or `after` with one of {}", names::list(BUILT_IN)),
+                    format!("add `before` or `after` with one of {}", names::list(&STAGES)),
                 );
                 None
             }
@@ -125,9 +122,9 @@ impl Checker<'_> {
                 (&["verify", "skip"], "skipped"),
                 "place it beside `install` or `publish`",
             );
-        } else if !BUILT_IN.contains(&other) && !own.contains_key(other) {
+        } else if !STAGES.contains(&other) && !own.contains_key(other) {
             let known: Vec<_> =
-                BUILT_IN.iter().chain(own.keys()).copied().filter(|it| *it != name).collect();
+                STAGES.iter().chain(own.keys()).copied().filter(|it| *it != name).collect();
             let help = match names::nearest(other, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("there is {}", names::list(&known)),
@@ -272,7 +269,7 @@ impl Checker<'_> {
             }
         }
         let Some(other) = at.before.as_ref().or(at.after.as_ref()) else { return };
-        let Some(position) = BUILT_IN.iter().position(|it| it == other) else { return };
+        let Some(position) = STAGES.iter().position(|it| it == other) else { return };
         let index = i.to_string();
         let key = if table.before.is_some() { "before" } else { "after" };
         let path: &[&str] = &["stages", index.as_str(), key];
