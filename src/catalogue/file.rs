@@ -4,7 +4,7 @@
 //! systems by `extends`. Tables are merged key by key, lists and values replaced.
 //! `{version}` and the like are filled in at the end, with the row's own values.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, de};
 use toml::Spanned;
@@ -229,9 +229,9 @@ pub(super) enum Problem {
 
 /// Lays a row over all that it extends. `find` looks a name up; what it finds
 /// is resolved already or in a file before this one.
-pub(super) fn resolve(
+pub(super) fn resolve<'a>(
     row: &Row,
-    find: &dyn Fn(&str) -> Option<Row>,
+    find: &dyn Fn(&str) -> Option<Cow<'a, Row>>,
     depth: usize,
 ) -> Result<Row, Problem> {
     let names = row.extends.as_ref().map(|it| it.0.clone()).unwrap_or_default();
@@ -240,7 +240,12 @@ pub(super) fn resolve(
         // Deeper than this only a circle is.
         let base = (depth < 16).then(|| find(name.get_ref())).flatten();
         let base = base.ok_or(Problem::Extends(name))?;
-        whole = whole.over(&resolve(&base, find, depth + 1)?);
+        // What is resolved already is not copied once more: a start of imgbuild
+        // goes through all systems.
+        whole = match base.extends {
+            Some(_) => whole.over(&resolve(&base, find, depth + 1)?),
+            None => whole.over(&base),
+        };
     }
     whole.extends = None;
     Ok(whole)

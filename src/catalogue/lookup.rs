@@ -1,6 +1,7 @@
 //! The catalogue: systems by their names.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Arc, LazyLock},
@@ -126,16 +127,15 @@ impl Inner {
             file: source(),
             at: error.span().map(Into::into),
         })?;
-        let find = |name: &str| self.find(&file, name);
-        let mut bases = Vec::new();
-        let mut systems = Vec::new();
+        let mut bases = HashMap::new();
         for (base, row) in &file.base {
+            let find = |name: &str| self.find(name, |name| file.base.get(name));
             let whole = resolve(row, &find, 0)
                 .map_err(|it| located(it, &Spanned::new(0..0, row.clone()), source()))?;
-            if name.ends_with(BASES) && origin == Origin::BuiltIn {
-                bases.push((base.clone(), whole));
-            }
+            bases.insert(base.clone(), whole);
         }
+        let find = |name: &str| self.find(name, |name| bases.get(name));
+        let mut systems = Vec::new();
         for row in &file.os {
             let os = resolve(row.get_ref(), &find, 0).and_then(|mut whole| {
                 whole.family = whole.family.or_else(|| file.family.clone());
@@ -161,23 +161,29 @@ impl Inner {
             }
         }
         let made: Vec<_> = systems.into_iter().map(|(_, it)| it).collect();
-        self.bases.extend(bases);
+        if name.ends_with(BASES) && origin == Origin::BuiltIn {
+            self.bases.extend(bases);
+        }
         for (row, os) in made {
             self.put(row, os);
         }
         Ok(())
     }
 
-    /// What a row may extend, by name: a base of its file, a base of all files, a
-    /// system.
-    fn find(&self, file: &File, name: &str) -> Option<Row> {
-        if let Some(row) = file.base.get(name).or_else(|| self.bases.get(name)) {
-            return Some(row.clone());
+    /// What a row may extend, by name: a base of its own file, a base of all
+    /// files, a system.
+    fn find<'a>(
+        &'a self,
+        name: &str,
+        own: impl Fn(&str) -> Option<&'a Row>,
+    ) -> Option<Cow<'a, Row>> {
+        if let Some(row) = own(name).or_else(|| self.bases.get(name)) {
+            return Some(Cow::Borrowed(row));
         }
         let place = *self.by_name.get(name)?;
         let row = self.rows.get(&self.systems.get(place)?.id)?;
         // Another system has a name of its own.
-        Some(Row { id: None, aliases: None, ..row.clone() })
+        Some(Cow::Owned(Row { id: None, aliases: None, ..row.clone() }))
     }
 
     fn put(&mut self, row: Row, os: Os) {
