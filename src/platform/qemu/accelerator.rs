@@ -3,7 +3,8 @@
 //! A `/dev/kvm` can be there, open, make machines, and then hang in every stock
 //! kernel (nested, paravirtual KVM does). So a real kernel is booted as far as it
 //! comes without an initrd, where it panics and restarts. What came of it is
-//! remembered until QEMU, the host's kernel or its processor change.
+//! remembered until QEMU, the host's kernel or its processor change; a failure
+//! for a day only, because a machine that is very busy looks like one that hangs.
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
@@ -15,6 +16,8 @@ use crate::{guard::Guard, model::Arch};
 
 /// A working KVM needs about a second for this.
 const TRIAL: Duration = Duration::from_secs(20);
+/// How long a failure is believed.
+const BELIEVED: Duration = Duration::from_hours(24);
 /// What a kernel says when it finds no root file system: `panic()` in
 /// `init/do_mounts.c`. It has brought up all processors and devices by then.
 const REACHED: &[&str] = &["Kernel panic - not syncing: VFS", "Unable to mount root fs"];
@@ -35,7 +38,34 @@ pub struct Choice {
 #[serde(rename_all = "kebab-case")]
 enum Finding {
     Works,
-    Fails { why: String },
+    /// `at` is in seconds since 1970.
+    Fails {
+        why: String,
+        #[serde(default)]
+        at: u64,
+    },
+}
+
+impl Finding {
+    fn fails(why: String) -> Self {
+        Self::Fails { why, at: seconds_since_1970() }
+    }
+
+    /// Whether it need not be tried again.
+    fn holds(&self, now: u64) -> bool {
+        match self {
+            Self::Works => true,
+            // One from the future was found by a clock that was wrong.
+            Self::Fails { at, .. } => {
+                now.checked_sub(*at).is_some_and(|age| age < BELIEVED.as_secs())
+            }
+        }
+    }
+}
+
+fn seconds_since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |it| it.as_secs())
 }
 
 /// What is needed to choose.
@@ -75,7 +105,9 @@ pub async fn choose(question: &Question<'_>, wanted: Option<&str>) -> Choice {
     }
     match finding(question).await {
         Some(Finding::Works) => choice("kvm", "a kernel was booted with it"),
-        Some(Finding::Fails { why }) => choice("tcg", &format!("/dev/kvm does not work: {why}")),
+        Some(Finding::Fails { why, .. }) => {
+            choice("tcg", &format!("/dev/kvm does not work: {why}"))
+        }
         None => choice("tcg", "/dev/kvm is there, but there is no kernel to prove it with"),
     }
 }
@@ -100,7 +132,7 @@ async fn finding(question: &Question<'_>) -> Option<Finding> {
         .and_then(|it| serde_json::from_slice(&it).ok())
         .unwrap_or_default();
     let key = key(question);
-    if let Some(finding) = known.get(&key) {
+    if let Some(finding) = known.get(&key).filter(|it| it.holds(seconds_since_1970())) {
         return Some(finding.clone());
     }
     let kernel = question.kernel?;
@@ -128,7 +160,7 @@ fn key(question: &Question<'_>) -> String {
 
 /// Boots the kernel without an initrd and waits for its last words.
 async fn try_out(question: &Question<'_>, kernel: &Utf8Path) -> Finding {
-    let fails = |why: String| Finding::Fails { why };
+    let fails = Finding::fails;
     let machine = if question.arch == Arch::X86_64 { "q35" } else { "virt" };
     let console = if question.arch == Arch::X86_64 { "ttyS0" } else { "ttyAMA0" };
     let child = question
@@ -197,5 +229,32 @@ fn remember(path: &Utf8PathBuf, known: &BTreeMap<String, Finding>) {
         if file.write_all(&text).is_ok() {
             _ = file.persist(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_believed_for_a_day_and_success_until_something_changes() {
+        let day = 24 * 60 * 60;
+        let fails = Finding::Fails { why: "hangs".to_owned(), at: 1_000_000 };
+        for (finding, now, holds) in [
+            (&Finding::Works, u64::MAX, true),
+            (&fails, 1_000_000, true),
+            (&fails, 1_000_000 + day - 1, true),
+            (&fails, 1_000_000 + day, false),
+            (&fails, 999_999, false),
+        ] {
+            assert_eq!(finding.holds(now), holds, "{finding:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_version_remembered_is_tried_again() {
+        let old = r#"{"QEMU 7.2": {"fails": {"why": "hangs"}}}"#;
+        let known: BTreeMap<String, Finding> = serde_json::from_str(old).unwrap();
+        assert!(!known["QEMU 7.2"].holds(seconds_since_1970()));
     }
 }
