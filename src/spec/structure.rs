@@ -195,6 +195,10 @@ impl Schema {
             Value::String(_) if rule.kinds == [Kind::Array] => {
                 Some("write it as a list: `[\"…\"]`".to_owned())
             }
+            Value::String(_) if rule.kinds == [Kind::Object] && rule.principal_text().is_some() => {
+                let key = rule.principal_text().unwrap_or_default();
+                Some(format!("write `{key} = \"…\"` in the table `[{}]`", place.path))
+            }
             Value::String(_) | Value::Array(_) | Value::Bool(_) | Value::Integer(_)
                 if rule.kinds == [Kind::Object] && !rule.properties.is_empty() =>
             {
@@ -556,6 +560,12 @@ impl Rule {
         } else {
             self.alternatives = all.into_iter().map(Self::new).collect();
         }
+    }
+
+    /// The key of a table that a text alone in its place was meant for.
+    fn principal_text(&self) -> Option<&'static str> {
+        let known = ["url", "location", "path", "playbook", "text"];
+        known.into_iter().find(|it| self.properties.contains_key(*it))
     }
 
     /// What it must be, with its article.
