@@ -56,6 +56,31 @@ pub struct Manners {
     pub quota: usize,
     /// Services it does not have.
     pub without: Vec<Service>,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// The second number of Nova's newest microversion.
+    pub microversion: u32,
+    /// Names, MiB of memory and GiB of disk of its flavors; each has one processor.
+    pub flavors: Vec<(String, u64, u64)>,
+    /// The names of the project's own networks; the first has the router.
+    pub networks: Vec<String>,
+    /// Whether their subnets give addresses by DHCP.
+    pub dhcp: bool,
+    /// Where the router leads to.
+    pub router: RouterTo,
+}
+
+/// Where a router leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouterTo {
+    /// To the network `public`.
+    Public,
+    /// Nowhere: it has no gateway.
+    Nowhere,
+    /// There is none.
+    Missing,
+    /// It belongs to somebody else.
+    Hidden,
 }
 
 impl Default for Manners {
@@ -70,6 +95,12 @@ impl Default for Manners {
             page: 1000,
             quota: 10,
             without: Vec::new(),
+            roles: vec!["member".into()],
+            microversion: 93,
+            flavors: vec![("tiny".into(), 512, 2), ("build".into(), 1536, 6)],
+            networks: vec!["private".into()],
+            dhcp: true,
+            router: RouterTo::Public,
         }
     }
 }

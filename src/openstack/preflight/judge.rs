@@ -367,3 +367,105 @@ fn missing_snapshot(wanted: &Wanted, problem: &Problem) -> Check {
         _ => network::unknown("source snapshot", problem),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        openstack::{
+            limits::Limits,
+            network::{Network, Subnet},
+            preflight::{Served, Site},
+        },
+        platform::Grade,
+    };
+
+    fn facts() -> Facts {
+        let login = Login {
+            project: Some("p".into()),
+            roles: vec!["member".into()],
+            life: Duration::from_hours(1),
+            is_renewable: true,
+        };
+        Facts {
+            login: Ok(login),
+            services: Service::ALL.iter().map(|it| (*it, Ok(Served::default()))).collect(),
+            ..Facts::default()
+        }
+    }
+
+    fn subnet(ip_version: u8, enable_dhcp: bool) -> Subnet {
+        Subnet {
+            id: "s".into(),
+            name: String::new(),
+            cidr: "10.0.0.0/24".into(),
+            ip_version,
+            enable_dhcp,
+            gateway_ip: Some("10.0.0.1".into()),
+            dns_nameservers: Vec::new(),
+        }
+    }
+
+    fn grade(facts: &Facts, wanted: &Wanted, name: &str) -> Option<Grade> {
+        judge(facts, wanted).into_iter().find(|it| it.name == name).map(|it| it.grade)
+    }
+
+    #[test]
+    fn credentials_for_no_project_build_nothing() {
+        let facts = Facts { login: Ok(Login::default()), ..facts() };
+        assert_eq!(grade(&facts, &Wanted::default(), "login"), Some(Grade::Missing));
+    }
+
+    #[test]
+    fn the_network_of_a_provider_needs_no_router() {
+        let network = |shared| Network {
+            id: "n".into(),
+            name: "office".into(),
+            external: false,
+            shared,
+            project_id: "p".into(),
+            status: "ACTIVE".into(),
+            mtu: 1500,
+            subnets: vec!["s".into()],
+        };
+        for (shared, subnets, addresses, way_out) in [
+            (true, vec![subnet(4, true)], Grade::Good, Grade::Good),
+            (false, vec![subnet(4, true)], Grade::Good, Grade::Warning),
+            (true, vec![subnet(6, true)], Grade::Missing, Grade::Good),
+            (true, vec![subnet(6, true), subnet(4, false)], Grade::Missing, Grade::Good),
+            (true, vec![], Grade::Missing, Grade::Warning),
+        ] {
+            let facts = Facts {
+                networks: Ok(vec![network(shared)]),
+                site: Some(Ok(Site { subnets, ways: Vec::new() })),
+                ..facts()
+            };
+            let wanted = Wanted::default();
+            assert_eq!(grade(&facts, &wanted, "network"), Some(addresses), "{facts:#?}");
+            assert_eq!(grade(&facts, &wanted, "way out"), Some(way_out), "{facts:#?}");
+        }
+    }
+
+    #[test]
+    fn images_count_where_the_cloud_counts_them() {
+        let full = Room { used: 9, limit: Some(10) };
+        let facts = Facts { limits: Limits { images: full, ..Limits::default() }, ..facts() };
+        let wanted =
+            |images| Wanted { makes: Makes { images, ..Makes::default() }, ..Wanted::default() };
+        assert_eq!(grade(&facts, &wanted(1), "quota of glance"), Some(Grade::Good));
+        assert_eq!(grade(&facts, &wanted(2), "quota of glance"), Some(Grade::Missing));
+        assert_eq!(grade(&Facts::default(), &wanted(2), "quota of glance"), None);
+    }
+
+    #[test]
+    fn user_data_is_counted_as_nova_counts_it() {
+        for (bytes, expected) in
+            [(0, None), (49_149, Some(Grade::Good)), (49_150, Some(Grade::Missing))]
+        {
+            let wanted = Wanted { user_data: bytes, ..Wanted::default() };
+            assert_eq!(grade(&facts(), &wanted, "user-data"), expected, "{bytes}");
+        }
+    }
+}
