@@ -220,13 +220,16 @@ fn of_flavor(facts: &Facts, wanted: &Wanted) -> Check {
     }
 }
 
+/// What is made, what there is of it, and how much more is wanted.
+type Demand = (&'static str, Room, u64);
+
 fn quotas(facts: &Facts, wanted: &Wanted, out: &mut Vec<Check>) {
     let Makes { servers, ports, security_groups, images, volumes, snapshots, gigabytes } =
         wanted.makes;
     let limits = &facts.limits;
     let chosen = facts.flavors.as_ref().ok().and_then(|it| flavor(it, wanted).ok());
     let (vcpus, ram) = chosen.map_or((0, 0), |it| (u64::from(it.vcpus), it.ram));
-    let of: [(Service, &[(&str, Room, u64)]); 4] = [
+    let of: [(Service, &[Demand]); 4] = [
         (
             Service::Compute,
             &[

@@ -69,7 +69,6 @@ pub(super) fn checks(facts: &Facts, wanted: &Wanted, out: &mut Vec<Check>) {
     let network = match network(facts, wanted) {
         Ok(Some(network)) => network,
         Ok(None) => return,
-        // Without a spec nothing is to be named yet.
         Err(check) => return out.push(check),
     };
     match &facts.site {
@@ -129,7 +128,7 @@ fn way_out(facts: &Facts, wanted: &Wanted, network: &Network, site: &Site) -> Ch
                 format!(
                     "no router leads from `{name}` to `{floating}`, where the floating IP is from"
                 ),
-                format!("connect them with a router, or leave `floating-ip` out"),
+                "connect them with a router, or leave `floating-ip` out",
             );
         }
     }
