@@ -1,7 +1,8 @@
 //! The fake cloud and a real one are spoken to alike, and nothing is left.
 //!
 //! With `IMGBUILD_TEST_CLOUD=oslab` the conversation is held with the cloud that
-//! `tests/openstack/up` brings up, too; with another name, with that cloud of
+//! `tests/openstack/up` brings up, too (`oslab-app`: by an application credential);
+//! with another name, with that cloud of
 //! the user's `clouds.yaml`, which must have the same networks and flavors.
 //! `IMGBUILD_TEST_DISK` is a qcow2 image that boots, speaks and powers off; `up`
 //! makes one.
@@ -58,7 +59,7 @@ async fn the_conversation_is_held_with_a_real_cloud() {
     let disk = std::env::var("IMGBUILD_TEST_DISK")
         .unwrap_or_else(|_| format!("{state}/disk/disk.qcow2"))
         .into();
-    let config = if name == "oslab" {
+    let config = if name.starts_with("oslab") {
         let path = format!("{state}/clouds.yaml");
         let text = fs_err::read_to_string(&path).unwrap();
         let texts = Texts { clouds: Some(Text { path, text }), ..Texts::default() };

@@ -75,8 +75,12 @@ pub enum Command {
     Runs(Runs),
     /// Give back what builds that were killed left behind
     Cleanup(Cleanup),
-    /// Say what this machine can do, and what is missing
+    /// Show a run's console, and follow it while it is written
+    Console(Console),
+    /// Say what this machine or a cloud can do, and what is missing
     Doctor(Doctor),
+    /// Serve what tests of your own need
+    Test(Test),
     /// The operating systems that are known
     Os(Os),
     /// Print the JSON Schema of specs
@@ -279,9 +283,53 @@ pub struct Cleanup {
     pub logs: bool,
 }
 
+/// Show a console.
+#[derive(Debug, Args)]
+pub struct Console {
+    /// The run, by its ID; the newest where none is named
+    pub run: Option<String>,
+    /// The cloud its server is in, as in clouds.yaml [default: `$OS_CLOUD`, or the only one]
+    #[arg(long, value_name = "NAME")]
+    pub cloud: Option<String>,
+    /// End where the log ends now
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+/// Serve what tests need.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Serve an OpenStack of pretence on loopback until Ctrl-C
+    ///
+    /// Keystone, Glance, Nova, Neutron and Cinder with their states and delays. It keeps no data.
+    #[arg(long, required = true)]
+    pub fake_cloud: bool,
+    /// The port it listens on; any free one where not given
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub port: u16,
+    /// Write the clouds.yaml here instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub clouds_yaml: Option<Utf8PathBuf>,
+    /// Fail requests, such as 'POST /servers=503' or 'GET /images=truncated*2'
+    ///
+    /// METHOD (or *) and a part of the path, then how: refused, broken (500), unavailable (503),
+    /// expired (401), conflict (409), no-answer, reply-lost, truncated; then how often, else always.
+    #[arg(long, value_name = "METHOD PATH=HOW[*N]")]
+    pub fail: Vec<crate::openstack::fake::Rule>,
+    /// What its guests say on their console, a line at a time
+    #[arg(long, value_name = "FILE")]
+    pub console: Option<Utf8PathBuf>,
+    /// How long its guests run until they power off
+    #[arg(long, value_name = "DURATION", default_value = "2s")]
+    pub guest: crate::units::Span,
+}
+
 /// Say what this machine can do.
 #[derive(Debug, Args)]
 pub struct Doctor {
+    /// Look at this cloud of clouds.yaml, instead of at QEMU
+    #[arg(long, value_name = "NAME")]
+    pub cloud: Option<String>,
     /// The architecture of images to build
     #[arg(long, default_value = "x86_64")]
     pub arch: String,

@@ -1,6 +1,6 @@
-//! `doctor`: what this machine can do, and what is missing.
+//! `doctor`: what this machine or a cloud can do, and what is missing.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use super::{
     Surroundings,
@@ -9,8 +9,13 @@ use super::{
     print_json,
 };
 use crate::{
-    media,
+    CancellationToken, media,
     model::Arch,
+    openstack::{
+        self, Cloud, Patience,
+        preflight::{Wanted, survey},
+        wait::Backoff,
+    },
     platform::{
         Check, Grade,
         qemu::{self, Host},
@@ -29,9 +34,15 @@ pub(super) async fn doctor(arguments: &Doctor, cx: &Surroundings) -> Result<(), 
             )));
         }
     };
-    let host = Host { cache: cx.home.cache.clone(), guard: cx.guard.clone() };
-    let mut checks = qemu::survey(&host, arch, &cx.home.work).await;
-    checks.extend(media::survey(arch, cx.home.cache.as_std_path()));
+    let checks = match &arguments.cloud {
+        Some(cloud) => {
+            // The boot disk is made here, wherever it is booted.
+            let mut checks = media::survey(arch, cx.home.cache.as_std_path());
+            checks.extend(cloud_checks(cloud).await?);
+            checks
+        }
+        None => local_checks(arch, cx).await,
+    };
     if arguments.format == ReportFormat::Json {
         print_json(&checks);
     } else {
@@ -41,6 +52,27 @@ pub(super) async fn doctor(arguments: &Doctor, cx: &Surroundings) -> Result<(), 
         return Err(Failure::silent(Status::Failed));
     }
     Ok(())
+}
+
+async fn local_checks(arch: Arch, cx: &Surroundings) -> Vec<Check> {
+    let host = Host { cache: cx.home.cache.clone(), guard: cx.guard.clone() };
+    let mut checks = qemu::survey(&host, arch, &cx.home.work).await;
+    checks.extend(media::survey(arch, cx.home.cache.as_std_path()));
+    checks
+}
+
+/// What a cloud has of what every build needs.
+async fn cloud_checks(name: &str) -> Result<Vec<Check>, Failure> {
+    let config = openstack::config::load(Some(name)).map_err(|it| Failure::failed(*it))?;
+    // Somebody waits for the answer: a service that is away is away.
+    let patience = Patience {
+        request: Duration::from_secs(20),
+        attempts: 2,
+        retry: Backoff::new(Duration::from_millis(500), Duration::from_secs(2)),
+        ..Patience::default()
+    };
+    let cloud = Cloud::new(config, patience, CancellationToken::new()).map_err(Failure::failed)?;
+    survey(&cloud, &Wanted::default()).await.map_err(Failure::failed)
 }
 
 fn print(checks: &[Check]) {

@@ -3,9 +3,11 @@
 pub mod arguments;
 mod build;
 mod check;
+mod console;
 mod doctor;
 mod explain;
 mod failure;
+mod fake;
 mod generate;
 mod home;
 mod init;
@@ -87,6 +89,8 @@ async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Runs(arguments) => runs::runs(arguments, &cx.home),
         Command::Cleanup(arguments) => runs::cleanup(arguments, &cx.home, &cx.guard).await,
+        Command::Console(arguments) => console::console(arguments, cx).await,
+        Command::Test(arguments) => fake::serve(arguments).await,
         Command::Doctor(arguments) => doctor::doctor(arguments, cx).await,
         Command::Os(arguments) => os::os(arguments, &cx.home),
         Command::Schema => {

@@ -51,7 +51,8 @@ fn leftovers(state: &State) -> Vec<Resource> {
     state.held.iter().filter(is_left).cloned().collect()
 }
 
-fn is_running(folder: &Utf8Path) -> bool {
+/// Whether its build is at work.
+pub(super) fn is_running(folder: &Utf8Path) -> bool {
     fs_err::File::open(folder.join(RunFolder::JOURNAL))
         .is_ok_and(|it| matches!(it.file().try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
@@ -94,7 +95,8 @@ pub(super) fn runs(arguments: &Runs, home: &Home) -> Result<(), Failure> {
     Ok(())
 }
 
-fn find(home: &Home, run: &str) -> Result<Utf8PathBuf, Failure> {
+/// The folder of a run, by its ID.
+pub(super) fn find(home: &Home, run: &str) -> Result<Utf8PathBuf, Failure> {
     all(home).into_iter().find(|it| it.file_name() == Some(run)).ok_or_else(|| {
         Failure::usage(Plain::new(
             format!("there is no run `{run}` in {}", home.work.join("runs")),

@@ -20,6 +20,7 @@ pub mod knowledge;
 mod literals;
 pub mod outcome;
 pub mod stream;
+pub mod viewer;
 pub mod watch;
 
 use std::{fmt, str::FromStr};

@@ -4,7 +4,11 @@
 
 use serde_json::Value;
 
-use super::{Error, Service, call::Call, session::Session};
+use super::{
+    Error, Service,
+    call::{Answer, Call},
+    session::Session,
+};
 
 /// How much of something there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,42 +48,74 @@ pub struct Limits {
     pub security_groups: Room,
     /// Floating IPs.
     pub floating_ips: Room,
+    /// Images; few clouds limit them.
+    pub images: Room,
+    /// All images together, in MiB.
+    pub image_mib: Room,
 }
 
 pub(super) async fn limits(session: &Session) -> Result<Limits, Error> {
     let mut limits = Limits::default();
-    if session.has(Service::Compute).await? {
-        let answer = session.send(&Call::get(Service::Compute, "/limits")).await?;
-        let it = &answer.json()["limits"]["absolute"];
-        limits.servers = room(&it["totalInstancesUsed"], &it["maxTotalInstances"]);
-        limits.cores = room(&it["totalCoresUsed"], &it["maxTotalCores"]);
-        limits.ram = room(&it["totalRAMUsed"], &it["maxTotalRAMSize"]);
-    }
-    if session.has(Service::Volume).await? {
-        let answer = session.send(&Call::get(Service::Volume, "/limits")).await?;
-        let it = &answer.json()["limits"]["absolute"];
-        limits.volumes = room(&it["totalVolumesUsed"], &it["maxTotalVolumes"]);
-        limits.snapshots = room(&it["totalSnapshotsUsed"], &it["maxTotalSnapshots"]);
-        limits.gigabytes = room(&it["totalGigabytesUsed"], &it["maxTotalVolumeGigabytes"]);
-    }
-    if session.has(Service::Network).await?
-        && let Some(project) = session.project().await?
-    {
-        // An extension that nearly every cloud has.
-        let call = Call::get(Service::Network, format!("/quotas/{project}/details.json"));
-        match session.send(&call).await {
-            Ok(answer) => {
-                let it = &answer.json()["quota"];
-                let room = |key: &str| room(&it[key]["used"], &it[key]["limit"]);
-                limits.ports = room("port");
-                limits.security_groups = room("security_group");
-                limits.floating_ips = room("floatingip");
-            }
-            Err(err) if matches!(err.status(), Some(403 | 404)) => {}
-            Err(err) => return Err(err),
+    for service in Service::ALL {
+        if session.has(service).await? {
+            add(session, service, &mut limits).await?;
         }
     }
     Ok(limits)
+}
+
+/// Adds what one service says of its limits.
+pub(super) async fn add(
+    session: &Session,
+    service: Service,
+    limits: &mut Limits,
+) -> Result<(), Error> {
+    match service {
+        Service::Identity => {}
+        Service::Compute => {
+            let answer = session.send(&Call::get(service, "/limits")).await?;
+            let it = &answer.json()["limits"]["absolute"];
+            limits.servers = room(&it["totalInstancesUsed"], &it["maxTotalInstances"]);
+            limits.cores = room(&it["totalCoresUsed"], &it["maxTotalCores"]);
+            limits.ram = room(&it["totalRAMUsed"], &it["maxTotalRAMSize"]);
+        }
+        Service::Volume => {
+            let answer = session.send(&Call::get(service, "/limits")).await?;
+            let it = &answer.json()["limits"]["absolute"];
+            limits.volumes = room(&it["totalVolumesUsed"], &it["maxTotalVolumes"]);
+            limits.snapshots = room(&it["totalSnapshotsUsed"], &it["maxTotalSnapshots"]);
+            limits.gigabytes = room(&it["totalGigabytesUsed"], &it["maxTotalVolumeGigabytes"]);
+        }
+        Service::Network => {
+            let Some(project) = session.project().await? else { return Ok(()) };
+            // An extension that nearly every cloud has.
+            let call = Call::get(service, format!("/quotas/{project}/details.json"));
+            let Some(answer) = told(session.send(&call).await)? else { return Ok(()) };
+            let it = &answer.json()["quota"];
+            let room = |key: &str| room(&it[key]["used"], &it[key]["limit"]);
+            limits.ports = room("port");
+            limits.security_groups = room("security_group");
+            limits.floating_ips = room("floatingip");
+        }
+        Service::Image => {
+            // Told where keystone keeps the limits (Glance 2.13 and later).
+            let call = Call::get(service, "/info/usage");
+            let Some(answer) = told(session.send(&call).await)? else { return Ok(()) };
+            let it = &answer.json()["usage"];
+            let room = |key: &str| room(&it[key]["usage"], &it[key]["limit"]);
+            limits.images = room("image_count_total");
+            limits.image_mib = room("image_size_total");
+        }
+    }
+    Ok(())
+}
+
+/// What a service does not tell us is no failure.
+fn told(answer: Result<Answer, Error>) -> Result<Option<Answer>, Error> {
+    match answer {
+        Err(err) if matches!(err.status(), Some(403 | 404)) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// A negative limit is none.

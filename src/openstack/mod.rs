@@ -20,6 +20,7 @@ pub mod fake;
 pub mod image;
 pub mod limits;
 pub mod network;
+pub mod preflight;
 pub mod release;
 pub mod session;
 pub mod upload;

@@ -33,6 +33,9 @@ pub struct Network {
     /// Whether it belongs to everybody.
     #[serde(default)]
     pub shared: bool,
+    /// The ID of the project it belongs to.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub project_id: String,
     /// `ACTIVE`
     #[serde(default)]
     pub status: String,
@@ -42,6 +45,25 @@ pub struct Network {
     /// The IDs of its subnets.
     #[serde(default)]
     pub subnets: Vec<String>,
+}
+
+/// A router.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Router {
+    /// Its ID.
+    pub id: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+    /// The network it leads to.
+    pub external_gateway_info: Option<Gateway>,
+}
+
+/// Where a router leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Gateway {
+    /// The ID of the external network.
+    pub network_id: String,
 }
 
 /// A subnet.
@@ -213,6 +235,11 @@ impl<'a> Networks<'a> {
     /// The ports of a network that we may see; a router's interface is the way out.
     pub async fn ports_of(&self, network: &str) -> Result<Vec<Port>, Error> {
         self.list("ports", &[("network_id", network)]).await
+    }
+
+    /// A router by its ID.
+    pub async fn router(&self, id: &str) -> Result<Router, Error> {
+        self.get("routers", "router", id).await
     }
 
     /// The ports of a server.

@@ -159,6 +159,17 @@ impl<'a> Volumes<'a> {
         Self { session }
     }
 
+    /// The names of the volume types that may be used.
+    pub async fn types(&self) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Type {
+            name: String,
+        }
+        let types: Vec<Type> =
+            self.session.list(Call::get(Service::Volume, "/types"), "volume_types").await?;
+        Ok(types.into_iter().map(|it| it.name).collect())
+    }
+
     /// A volume by its ID.
     pub async fn get(&self, id: &str) -> Result<Volume, Error> {
         self.show("volume", id).await

@@ -82,7 +82,11 @@ mount_config_drive() {
 fetch_answer() {
     case $answer in
     '') if mount_config_drive; then answer=config-drive; else answer=http://169.254.169.254/latest/user-data; fi ;;
-    config-drive) mount_config_drive || fail "no volume is labelled config-2" ;;
+    config-drive)
+        # A CD-ROM takes its time to be found.
+        for _ in 1 2 3 4 5 6; do mount_config_drive && break || sleep 1; done
+        [ -d /config/openstack ] || fail "no volume is labelled config-2"
+        ;;
     esac
     case $answer in
     config-drive)

@@ -41,6 +41,12 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
     let token = state.next_id("token-");
     let life = state.manners.token_life;
+    let roles: Vec<_> = state
+        .manners
+        .roles
+        .iter()
+        .map(|it| json!({ "id": format!("role-{it}"), "name": it }))
+        .collect();
     state.tokens.insert(token.clone(), Instant::now() + life);
     // A clock that is wrong by years: only the difference counts.
     let issued_at = jiff::Timestamp::UNIX_EPOCH;
@@ -50,7 +56,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         "expires_at": expires_at.to_string(),
         "user": { "id": "user-builder", "name": "builder" },
         "project": { "id": PROJECT, "name": "builder" },
-        "roles": [{ "id": "role-member", "name": "member" }],
+        "roles": roles,
         "catalog": catalog(state, &asked.root),
     }});
     Reply::json(201, &body).header("x-subject-token", token)

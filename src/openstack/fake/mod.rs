@@ -17,6 +17,7 @@ mod volume;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -56,6 +57,31 @@ pub struct Manners {
     pub quota: usize,
     /// Services it does not have.
     pub without: Vec<Service>,
+    /// The user's roles.
+    pub roles: Vec<String>,
+    /// The second number of Nova's newest microversion.
+    pub microversion: u32,
+    /// Names, MiB of memory and GiB of disk of its flavors; each has one processor.
+    pub flavors: Vec<(String, u64, u64)>,
+    /// The names of the project's own networks; the first has the router.
+    pub networks: Vec<String>,
+    /// Whether their subnets give addresses by DHCP.
+    pub dhcp: bool,
+    /// Where the router leads to.
+    pub router: RouterTo,
+}
+
+/// Where a router leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouterTo {
+    /// To the network `public`.
+    Public,
+    /// Nowhere: it has no gateway.
+    Nowhere,
+    /// There is none.
+    Missing,
+    /// It belongs to somebody else.
+    Hidden,
 }
 
 impl Default for Manners {
@@ -70,6 +96,12 @@ impl Default for Manners {
             page: 1000,
             quota: 10,
             without: Vec::new(),
+            roles: vec!["member".into()],
+            microversion: 93,
+            flavors: vec![("tiny".into(), 512, 2), ("build".into(), 1536, 6)],
+            networks: vec!["private".into()],
+            dhcp: true,
+            router: RouterTo::Public,
         }
     }
 }
@@ -109,6 +141,62 @@ impl Fault {
     ];
 }
 
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "refused" => Self::Refused,
+            "broken" | "500" => Self::Broken,
+            "unavailable" | "503" => Self::Unavailable,
+            "expired" | "401" => Self::Expired,
+            "conflict" | "409" => Self::Conflict,
+            "no-answer" => Self::NoAnswer,
+            "reply-lost" => Self::ReplyLost,
+            "truncated" => Self::Truncated,
+            other => {
+                return Err(format!(
+                    "`{other}` is no way to fail; there are refused, broken (500), unavailable (503), \
+                     expired (401), conflict (409), no-answer, reply-lost, truncated"
+                ));
+            }
+        })
+    }
+}
+
+/// Requests and how they fail, as people write it: `POST /servers=503*2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which.
+    pub when: When,
+    /// How.
+    pub fault: Fault,
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (request, how) = text
+            .rsplit_once('=')
+            .ok_or_else(|| format!("`{text}` does not say how; write `POST /servers=503`"))?;
+        let (how, times) = match how.split_once('*') {
+            Some((how, times)) => {
+                let times = times.parse();
+                (how, times.map_err(|_| format!("`{text}` does not end with a number after `*`"))?)
+            }
+            None => (how, usize::MAX),
+        };
+        let (method, path) = request
+            .trim()
+            .split_once(char::is_whitespace)
+            .ok_or_else(|| format!("`{text}` has no path; write `POST /servers=503`"))?;
+        let method = (method != "*").then(|| method.to_uppercase());
+        let when = When::Request { method, path: path.trim().to_owned(), times };
+        Ok(Self { when, fault: how.trim().parse()? })
+    }
+}
+
 /// Which requests fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum When {
@@ -118,6 +206,15 @@ pub enum When {
     From(usize),
     /// So many whose title contains this, such as `POST /compute/v2.1/servers`.
     Matching(String, usize),
+    /// So many of one method whose path contains this.
+    Request {
+        /// `POST`; any where not given.
+        method: Option<String>,
+        /// `/servers`
+        path: String,
+        /// How many.
+        times: usize,
+    },
 }
 
 /// Something that is in the cloud.
@@ -156,7 +253,12 @@ struct Control {
 impl FakeCloud {
     /// Starts one on a free port of loopback.
     pub async fn start(manners: Manners) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(manners, 0).await
+    }
+
+    /// Starts one on this port of loopback; 0 is any free one.
+    pub async fn start_at(manners: Manners, port: u16) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let state = Mutex::new(State::new(&manners));
         let shared = Arc::new(Shared { address, state, control: Mutex::default() });
@@ -246,9 +348,15 @@ impl Control {
             When::Nth(nth) => *nth == n,
             When::From(first) => *first <= n,
             When::Matching(part, times) => *times > 0 && title.contains(part.as_str()),
+            When::Request { method, path, times } => {
+                let (asked, at) = title.split_once(' ').unwrap_or_default();
+                *times > 0
+                    && method.as_ref().is_none_or(|it| it == asked)
+                    && at.contains(path.as_str())
+            }
         })?;
         let (when, fault) = &mut self.faults[hit];
-        if let When::Matching(_, times) = when {
+        if let When::Matching(_, times) | When::Request { times, .. } = when {
             *times -= 1;
         }
         Some(*fault)
@@ -258,5 +366,32 @@ impl Control {
 impl Drop for FakeCloud {
     fn drop(&mut self) {
         self.serving.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_read_as_people_write_them() {
+        for (text, method, path, times, fault) in [
+            ("POST /servers=503", Some("POST"), "/servers", usize::MAX, Fault::Unavailable),
+            ("get /images=truncated*2", Some("GET"), "/images", 2, Fault::Truncated),
+            ("* /v3/auth/tokens = no-answer", None, "/v3/auth/tokens", usize::MAX, Fault::NoAnswer),
+        ] {
+            let rule: Rule = text.parse().unwrap();
+            let when =
+                When::Request { method: method.map(str::to_owned), path: path.into(), times };
+            assert_eq!((rule.when, rule.fault), (when, fault), "{text}");
+        }
+        for (text, part) in [
+            ("POST /servers", "does not say how"),
+            ("/servers=503", "has no path"),
+            ("POST /servers=418", "`418` is no way to fail"),
+            ("POST /servers=503*x", "number"),
+        ] {
+            assert!(text.parse::<Rule>().unwrap_err().contains(part), "{text}");
+        }
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     let (kind, one) = match *collection {
         "networks" => (Kind::Network, "network"),
         "subnets" => (Kind::Subnet, "subnet"),
+        "routers" => (Kind::Router, "router"),
         "ports" => (Kind::Port, "port"),
         "security-groups" => (Kind::SecurityGroup, "security_group"),
         "floatingips" => (Kind::FloatingIp, "floatingip"),

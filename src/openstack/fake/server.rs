@@ -205,7 +205,7 @@ fn route(shared: &Shared, mut asked: Asked) -> Reply {
         ("compute", [v]) if v == "v2.1" => Reply::json(
             200,
             &json!({ "version": {
-            "id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": [] } }),
+            "id": "v2.1", "status": "CURRENT", "version": format!("2.{}", state.manners.microversion), "min_version": "2.1", "links": [] } }),
         ),
         ("volume", [v]) if v == "v3" => versions("v3.0", 200, "3.0", "3.70", "v3"),
         ("identity", [v]) if v == "v3" => Reply::json(

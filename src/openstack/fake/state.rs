@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    Manners, Service, Thing,
+    Manners, RouterTo, Service, Thing,
     server::{Asked, Reply},
 };
 
@@ -22,6 +22,7 @@ pub(super) enum Kind {
     Keypair,
     Network,
     Subnet,
+    Router,
     Port,
     SecurityGroup,
     FloatingIp,
@@ -74,25 +75,38 @@ impl State {
             booted: BTreeMap::new(),
             n_ids: 0,
         };
-        for (name, ram, disk) in [("tiny", 512, 2), ("build", 1536, 6)] {
+        for (name, ram, disk) in &manners.flavors {
             let flavor = json!({ "id": format!("flavor-{name}"), "name": name, "vcpus": 1, "ram": ram, "disk": disk, "OS-FLV-DISABLED:disabled": false });
             state.put(Kind::Flavor, flavor);
         }
-        for (name, external, subnet, dhcp) in
-            [("private", false, "10.11.12.0/24", true), ("public", true, "172.24.4.0/24", false)]
+        let own =
+            manners.networks.iter().map(|it| (it.as_str(), false, "10.11.12.0/24", manners.dhcp));
+        for (name, external, subnet, dhcp) in own.chain([("public", true, "172.24.4.0/24", false)])
         {
+            let project = if external { "the-operators" } else { PROJECT };
             state.put(Kind::Network, json!({
-                "id": format!("network-{name}"), "name": name, "router:external": external, "shared": external,
-                "status": "ACTIVE", "mtu": 1400, "subnets": [format!("subnet-{name}")] }));
+                "id": format!("network-{name}"), "name": name, "router:external": external, "shared": false,
+                "project_id": project, "status": "ACTIVE", "mtu": 1400, "subnets": [format!("subnet-{name}")] }));
             state.put(Kind::Subnet, json!({
                 "id": format!("subnet-{name}"), "name": name, "network_id": format!("network-{name}"), "cidr": subnet,
                 "ip_version": 4, "enable_dhcp": dhcp, "gateway_ip": subnet.replace(".0/24", ".1"),
                 "dns_nameservers": ["172.24.4.1"] }));
         }
-        state.put(Kind::Port, json!({
-            "id": "port-router", "name": "", "network_id": "network-private", "project_id": PROJECT, "status": "ACTIVE",
-            "device_id": "router", "device_owner": "network:router_interface",
-            "fixed_ips": [{ "ip_address": "10.11.12.1", "subnet_id": "subnet-private" }] }));
+        let (router, first) = (manners.router, manners.networks.first());
+        if let Some(first) = first.filter(|_| router != RouterTo::Missing) {
+            state.put(Kind::Port, json!({
+                "id": "port-router", "name": "", "network_id": format!("network-{first}"), "project_id": PROJECT,
+                "status": "ACTIVE", "device_id": "router", "device_owner": "network:router_interface",
+                "fixed_ips": [{ "ip_address": "10.11.12.1", "subnet_id": format!("subnet-{first}") }] }));
+        }
+        if matches!(router, RouterTo::Public | RouterTo::Nowhere) {
+            let gateway =
+                (router == RouterTo::Public).then(|| json!({ "network_id": "network-public" }));
+            state.put(
+                Kind::Router,
+                json!({ "id": "router", "name": "router", "external_gateway_info": gateway }),
+            );
+        }
         state.put(Kind::SecurityGroup, json!({
             "id": "group-build", "name": "build", "project_id": PROJECT, "security_group_rules": [] }));
         state

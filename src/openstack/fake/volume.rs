@@ -13,6 +13,10 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     let (kind, one) = match path.first() {
         Some(&"volumes") => (Kind::Volume, "volume"),
         Some(&"snapshots") => (Kind::Snapshot, "snapshot"),
+        Some(&"types") => {
+            let types = [json!({ "id": "type-rbd", "name": "rbd", "is_public": true })];
+            return state.page(asked, "volume_types", "/v3/types", &types);
+        }
         Some(&"limits") => {
             let (volumes, snapshots) =
                 (state.table(Kind::Volume).count(), state.table(Kind::Snapshot).count());

@@ -1,0 +1,54 @@
+//! `test --fake-cloud`: an OpenStack of pretence for tests of users' own.
+
+use std::{io::Write as _, time::Duration};
+
+use camino::Utf8Path;
+
+use super::{
+    arguments::Test,
+    failure::{Failure, Plain},
+};
+use crate::openstack::fake::{FakeCloud, Manners};
+
+/// How long each change of state takes: long enough to be seen.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// `imgbuild test --fake-cloud`
+pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
+    let mut manners =
+        Manners { delay: DELAY, guest: Some(arguments.guest.duration()), ..Manners::default() };
+    if let Some(path) = &arguments.console {
+        let text = fs_err::read(path)
+            .map_err(|it| Failure::failed(Plain::io("cannot read what guests say", it)))?;
+        manners.console = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+    }
+    let cloud = FakeCloud::start_at(manners, arguments.port).await.map_err(|it| {
+        Failure::failed(Plain::io(format!("cannot listen on port {}", arguments.port), it))
+    })?;
+    for rule in &arguments.fail {
+        cloud.fail(rule.when.clone(), rule.fault);
+    }
+    let yaml = cloud.clouds_yaml();
+    let mut err = std::io::stderr();
+    if let Some(path) = &arguments.clouds_yaml {
+        write(path, &yaml)?;
+        _ = writeln!(err, "serving; OS_CLIENT_CONFIG_FILE={path} OS_CLOUD=fake; Ctrl-C ends it");
+    } else {
+        let mut out = std::io::stdout();
+        _ = write!(out, "{yaml}").and_then(|()| out.flush());
+        _ = writeln!(err, "serving; Ctrl-C ends it");
+    }
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|it| Failure::failed(Plain::io("cannot wait for Ctrl-C", it)))
+}
+
+/// In one step: whoever waits for the file finds all of it.
+fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {
+    let failed = |it| Failure::failed(Plain::io(format!("cannot write `{path}`"), it));
+    let folder = path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.persist(path).map_err(|it| failed(it.error))?;
+    Ok(())
+}
