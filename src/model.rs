@@ -322,6 +322,12 @@ pub enum Platform {
     Openstack(Openstack),
 }
 
+impl Default for Platform {
+    fn default() -> Self {
+        Self::Qemu(Qemu::default())
+    }
+}
+
 /// QEMU on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

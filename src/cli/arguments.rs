@@ -136,6 +136,35 @@ pub struct Overrides {
     /// Where the image goes
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
+    /// Where the installer runs
+    #[arg(long, value_enum)]
+    pub platform: Option<PlatformName>,
+    /// The cloud, by its name in clouds.yaml [default: `$OS_CLOUD`]
+    #[arg(long, value_name = "NAME")]
+    pub cloud: Option<String>,
+    /// What is made
+    #[arg(long, value_enum)]
+    pub target: Option<TargetName>,
+}
+
+/// Where an installer runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlatformName {
+    /// QEMU on this machine
+    Qemu,
+    /// A server of an OpenStack cloud
+    Openstack,
+}
+
+/// What is made of the installed disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TargetName {
+    /// A file on this machine
+    File,
+    /// An image in Glance
+    Glance,
+    /// A volume in Cinder and its snapshot
+    Volume,
 }
 
 /// Write a spec.
@@ -281,6 +310,9 @@ pub struct Cleanup {
     /// Remove the logs of ended runs as well
     #[arg(long)]
     pub logs: bool,
+    /// The cloud they were in, as in clouds.yaml [default: the one the build used]
+    #[arg(long, value_name = "NAME")]
+    pub cloud: Option<String>,
 }
 
 /// Show a console.

@@ -8,6 +8,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{
     Surroundings,
     arguments::{Build as BuildArguments, BuildFormat, OnError},
+    cloud,
     failure::{self, Failure, Plain, Status},
     load, prepare,
     prepare::Prepared,
@@ -15,10 +16,11 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    engine::{self, Decision, Event, Journal, Outcome, RunError, StageError, Teller},
-    model::{FileTarget, Target},
+    engine::{self, Decision, Event, Journal, Outcome, RunError, Runner, StageError, Teller},
+    model::Target,
+    openstack::Cloud,
     plan::Plan,
-    runner::{QemuRunner, folder::RunFolder, manifest},
+    runner::{Observed, OpenstackRunner, Place, QemuRunner, folder::RunFolder, manifest},
     spec::Mode,
     ui,
 };
@@ -37,20 +39,27 @@ pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Resu
     if let Some(timeout) = arguments.timeout {
         prepared.limit(timeout);
     }
-    let Target::File(target) = prepared.loaded.build().target.clone() else {
-        return Err(Failure::usage(Plain::new(
-            "this target needs OpenStack",
-            "set `platform.openstack` in the spec; this version builds files with QEMU",
-        )));
+    let target = prepared.loaded.build().target.clone();
+    let cloud = match cloud::settings(prepared.loaded.build()) {
+        Some(settings) => Some(cloud::connect(settings.cloud.as_deref())?),
+        None => None,
     };
-    if arguments.resume.is_none() && !arguments.force && is_current(&target, &prepared.inputs) {
+    if arguments.resume.is_none()
+        && !arguments.force
+        && let Some((name, product)) = current(&target, cloud.as_ref(), &prepared.inputs).await
+    {
         _ = writeln!(
             std::io::stderr(),
-            "{}: nothing has changed since it was built; --force builds it again",
-            target.path
+            "{name}: nothing has changed since it was built; --force builds it again",
         );
-        _ = writeln!(std::io::stdout(), "{}", absolute(&target.path));
+        _ = writeln!(std::io::stdout(), "{product}");
         return Ok(());
+    }
+    let mut in_cloud = None;
+    if let Some(cloud) = cloud {
+        let length = prepared.rendered.expose().len();
+        let place = cloud::survey(&cloud, prepared.loaded.build(), length).await?;
+        in_cloud = Some((cloud, place));
     }
     for (folder, left) in runs::dead(&cx.home) {
         _ = writeln!(
@@ -60,14 +69,15 @@ pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Resu
             left.len()
         );
     }
-    run(arguments, cx, prepared, &target).await
+    run(arguments, cx, prepared, &target, in_cloud).await
 }
 
 async fn run(
     arguments: &BuildArguments,
     cx: &Surroundings,
     prepared: Prepared,
-    target: &FileTarget,
+    target: &Target,
+    in_cloud: Option<(Cloud, Place)>,
 ) -> Result<(), Failure> {
     let plan = prepared.plan.clone();
     let name = plan.name.clone();
@@ -89,13 +99,18 @@ async fn run(
     let mut journal = Journal::open(&journal_path, prepared.redactor.clone(), teller.clone())
         .map_err(Failure::failed)?;
     begin(&mut journal, arguments, &run, &prepared)?;
-    let context = prepared.context(cx, &folder, &run).await?;
+    let cloud = in_cloud.as_ref().map(|it| it.0.clone());
+    let context = prepared.context(cx, &folder, &run, cloud).await?;
     let key = context.key.clone();
-    let runner = QemuRunner::new(context);
+    let local = QemuRunner::new(context);
+    let runner = match in_cloud {
+        Some((cloud, place)) => AnyRunner::Cloud(OpenstackRunner::new(local, cloud, place)),
+        None => AnyRunner::Local(local),
+    };
     let cancel = CancellationToken::new();
     let mut decide = |error: &RunError| decision(arguments.on_error, error, cx.colours);
     let outcome = {
-        let work = engine::run(&plan, &runner, &mut journal, &cancel, &mut decide);
+        let work = engine::run(&plan, runner.as_runner(), &mut journal, &cancel, &mut decide);
         tokio::pin!(work);
         let stop = interrupted(&cancel, arguments.timeout);
         tokio::pin!(stop);
@@ -108,14 +123,15 @@ async fn run(
         drop(runner);
         return Err(stopped_at_once(&journal, &run));
     };
-    let product = outcome.result.is_ok().then(|| absolute(&target.path));
+    let product = outcome.result.is_ok().then(|| product(target, &journal));
     let event = Event::BuildFinished {
         outcome: outcome_text(&outcome).to_owned(),
-        product: product.as_ref().map(ToString::to_string),
+        product: product.clone(),
         leftovers: outcome.leftovers.clone(),
     };
     journal.record(&event).map_err(Failure::failed)?;
-    let kept = story::write(&prepared, &plan, &journal, &outcome, &runner, &folder, &run);
+    let kept =
+        story::write(&prepared, &plan, &journal, &outcome, &runner.observed(), &folder, &run);
     if let Some(key) = key {
         key.remove();
     }
@@ -155,6 +171,9 @@ fn begin(
         name: plan.name.clone(),
         inputs: prepared.inputs.clone(),
         stages: plan.stages.iter().map(|it| it.name.clone()).collect(),
+        cloud: cloud::settings(prepared.loaded.build())
+            .and_then(|it| it.cloud.clone())
+            .or_else(|| std::env::var("OS_CLOUD").ok().filter(|it| !it.is_empty())),
     };
     journal.record(&event).map_err(Failure::failed)
 }
@@ -164,7 +183,7 @@ fn finish(
     arguments: &BuildArguments,
     cx: &Surroundings,
     outcome: &Outcome,
-    product: Option<&Utf8Path>,
+    product: Option<&str>,
     kept: &story::Kept,
     run: &str,
 ) -> Result<(), Failure> {
@@ -288,9 +307,55 @@ fn ask() -> Decision {
     }
 }
 
-/// Whether the image is there and was made of the same inputs.
-fn is_current(target: &FileTarget, inputs: &str) -> bool {
-    manifest::of(&target.path).is_some_and(|it| it.inputs == inputs)
+/// The runner of a build.
+enum AnyRunner {
+    Local(QemuRunner),
+    Cloud(OpenstackRunner),
+}
+
+impl AnyRunner {
+    fn as_runner(&self) -> &dyn Runner {
+        match self {
+            Self::Local(it) => it,
+            Self::Cloud(it) => it,
+        }
+    }
+
+    fn observed(&self) -> Observed {
+        match self {
+            Self::Local(it) => it.observed(),
+            Self::Cloud(it) => it.observed(),
+        }
+    }
+}
+
+/// What was made of the same inputs earlier: its name, and its path or ID.
+async fn current(target: &Target, cloud: Option<&Cloud>, inputs: &str) -> Option<(String, String)> {
+    match (target, cloud) {
+        (Target::File(it), _) => {
+            let is_same = manifest::of(&it.path).is_some_and(|it| it.inputs == inputs);
+            is_same.then(|| (it.path.to_string(), absolute(&it.path).into_string()))
+        }
+        (Target::Glance(it), Some(cloud)) => {
+            Some((it.name.clone(), cloud::current(cloud, target, inputs).await?))
+        }
+        (Target::Volume(it), Some(cloud)) => {
+            Some((it.name.clone(), cloud::current(cloud, target, inputs).await?))
+        }
+        (Target::Glance(_) | Target::Volume(_), None) => None,
+    }
+}
+
+/// Where the product is: a path, or an ID in the cloud.
+fn product(target: &Target, journal: &Journal) -> String {
+    match target {
+        Target::File(it) => absolute(&it.path).into_string(),
+        Target::Glance(_) | Target::Volume(_) => {
+            let said = journal.state().outputs.get("publish");
+            let id = said.and_then(|it| it.get("product")?.as_str());
+            id.unwrap_or_default().to_owned()
+        }
+    }
 }
 
 /// A new run's ID: the time, in UTC, and the image's name.

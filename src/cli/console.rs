@@ -49,8 +49,9 @@ pub(super) async fn console(arguments: &Arguments, cx: &Surroundings) -> Result<
     let server = state.held.iter().rev().find(|it| it.kind == ResourceKind::Server).cloned();
     let work = async {
         let mut shown = Shown::default();
+        let named = arguments.cloud.as_deref().or(state.cloud.as_deref());
         let server = match server {
-            Some(resource) => look_up(arguments, &resource, &mut shown).await,
+            Some(resource) => look_up(named, &resource, &mut shown).await,
             None => None,
         };
         let mut logs = Logs::default();
@@ -186,13 +187,13 @@ fn logs(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
 /// The server of a run in its cloud; says where its screen is. A cloud that
 /// cannot be asked does not keep anybody from reading the log.
 async fn look_up(
-    arguments: &Arguments,
+    named: Option<&str>,
     resource: &Resource,
     shown: &mut Shown,
 ) -> Option<(Cloud, Server)> {
     let mut err = std::io::stderr();
     let found = async {
-        let config = openstack::config::load(arguments.cloud.as_deref()).map_err(|it| {
+        let config = openstack::config::load(named).map_err(|it| {
             (it.to_string(), miette::Diagnostic::help(&*it).map(|it| it.to_string()))
         })?;
         let explained = |it: openstack::Error| (it.to_string(), None);

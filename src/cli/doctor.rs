@@ -1,6 +1,6 @@
 //! `doctor`: what this machine or a cloud can do, and what is missing.
 
-use std::{io::Write as _, time::Duration};
+use std::time::Duration;
 
 use super::{
     Surroundings,
@@ -46,7 +46,7 @@ pub(super) async fn doctor(arguments: &Doctor, cx: &Surroundings) -> Result<(), 
     if arguments.format == ReportFormat::Json {
         print_json(&checks);
     } else {
-        print(&checks);
+        print_to(&checks, &mut std::io::stdout().lock());
     }
     if checks.iter().any(|it| it.grade == Grade::Missing) {
         return Err(Failure::silent(Status::Failed));
@@ -75,8 +75,8 @@ async fn cloud_checks(name: &str) -> Result<Vec<Check>, Failure> {
     survey(&cloud, &Wanted::default()).await.map_err(Failure::failed)
 }
 
-fn print(checks: &[Check]) {
-    let mut out = std::io::stdout().lock();
+/// Prints findings, a line each, with what to do below it.
+pub(super) fn print_to(checks: &[Check], out: &mut dyn std::io::Write) {
     for check in checks {
         let mark = match check.grade {
             Grade::Good => "ok     ",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    arguments::{Overrides, Values},
+    arguments::{Overrides, PlatformName, TargetName, Values},
     failure::{Failure, Plain},
     generate,
     home::Home,
@@ -13,7 +13,10 @@ use super::{
 };
 use crate::{
     catalogue::Catalogue,
-    model::{Build, Checksums, Source, Target},
+    model::{
+        Build, Checksums, Compression, DiskFormat, FileTarget, GlanceTarget, Openstack, Platform,
+        Source, Target, VolumeTarget,
+    },
     render::{self, Extras, Rendered},
     spec::{
         self, Checked, Mode, SpecErrors,
@@ -102,8 +105,66 @@ fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Res
             attach: true,
         };
     }
+    place(build, overrides)?;
     if let (Some(output), Target::File(target)) = (&overrides.output, &mut build.target) {
         target.path.clone_from(output);
+    }
+    Ok(())
+}
+
+/// Where it is built and what is made, if the command line says so.
+fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
+    let target = overrides.target;
+    let in_cloud = match (overrides.platform, target) {
+        (Some(platform), _) => platform == PlatformName::Openstack,
+        // A cloud or a target in one says enough.
+        (None, Some(TargetName::Glance | TargetName::Volume)) => true,
+        (None, _) => overrides.cloud.is_some() || matches!(build.platform, Platform::Openstack(_)),
+    };
+    if in_cloud {
+        let mut settings = match std::mem::take(&mut build.platform) {
+            Platform::Openstack(it) => it,
+            Platform::Qemu(_) => Openstack::default(),
+        };
+        if let Some(cloud) = &overrides.cloud {
+            settings.cloud = Some(cloud.clone());
+        }
+        build.platform = Platform::Openstack(settings);
+    } else if matches!(build.platform, Platform::Openstack(_)) {
+        build.platform = Platform::default();
+    }
+    let refuse = |what: &str, help: &str| Err(Failure::usage(Plain::new(what, help)));
+    let name = build.name.clone();
+    match (target, in_cloud) {
+        (Some(TargetName::File), true) => {
+            return refuse(
+                "a file cannot be made in a cloud",
+                "use --target glance or volume, or --platform qemu",
+            );
+        }
+        (Some(TargetName::Glance | TargetName::Volume), false) => {
+            return refuse(
+                "this target is made in a cloud, but the platform is QEMU on this machine",
+                "use --platform openstack, or --target file",
+            );
+        }
+        (Some(TargetName::Volume), true) if !matches!(build.target, Target::Volume(_)) => {
+            build.target = Target::Volume(VolumeTarget { name, ..VolumeTarget::default() });
+        }
+        (Some(TargetName::Glance), true) if !matches!(build.target, Target::Glance(_)) => {
+            build.target = Target::Glance(GlanceTarget { name, ..GlanceTarget::default() });
+        }
+        (None, true) if matches!(build.target, Target::File(_)) => {
+            build.target = Target::Glance(GlanceTarget { name, ..GlanceTarget::default() });
+        }
+        (_, false) if !matches!(build.target, Target::File(_)) => {
+            build.target = Target::File(FileTarget {
+                path: format!("{name}.qcow2").into(),
+                format: DiskFormat::Qcow2,
+                compression: Compression::default(),
+            });
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 pub mod arguments;
 mod build;
 mod check;
+mod cloud;
 mod console;
 mod doctor;
 mod explain;

@@ -6,7 +6,7 @@ use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Surroundings,
+    Surroundings, cloud,
     failure::{self, Failure, Plain, Status},
     load::Loaded,
 };
@@ -15,6 +15,7 @@ use crate::{
     installer::{self, CommandLine},
     model::secrets,
     model::{BootMethod, Build, Target, UserAction, VerifyCondition},
+    openstack::Cloud,
     plan::{self, Action, Plan, Stage},
     redact::{Redactor, Secret},
     render::{Extras, Rendered},
@@ -64,16 +65,19 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
             "hand it over in the answer file, or boot with `boot = \"disk\"`",
         )));
     }
-    let target = match &build.target {
-        Target::File(target) => target.clone(),
-        Target::Glance(_) | Target::Volume(_) => {
+    let plan = match (cloud::settings(build), &build.target) {
+        (Some(settings), target) => {
+            cloud::check(build)?;
+            plan::openstack::plan(build, settings, target, &command_line.text())
+        }
+        (None, Target::File(target)) => plan::qemu::plan(build, target, &command_line.text()),
+        (None, Target::Glance(_) | Target::Volume(_)) => {
             return Err(Failure::usage(Plain::new(
-                "images in a cloud cannot be built yet",
-                "use `target.file`",
+                "this target is made in a cloud, but the platform is QEMU on this machine",
+                "add `[platform.openstack]` to the spec, or --platform openstack",
             )));
         }
     };
-    let plan = plan::qemu::plan(build, &target, &command_line.text());
     check_runners(&loaded, &plan, cx).await?;
     let inputs = inputs(build, &rendered, &redactor);
     Ok(Prepared { loaded, rendered, command_line, findings, plan, redactor, inputs })
@@ -97,8 +101,10 @@ impl Prepared {
     pub(super) fn limit(&mut self, timeout: Span) {
         for stage in &mut self.plan.stages {
             stage.timeout = stage.timeout.min(timeout);
-            if let Action::Install(install) = &mut stage.action {
-                install.install.timeout = install.install.timeout.min(timeout);
+            match &mut stage.action {
+                Action::Install(it) => it.install.timeout = it.install.timeout.min(timeout),
+                Action::InstallServer(it) => it.install.timeout = it.install.timeout.min(timeout),
+                _ => {}
             }
         }
     }
@@ -110,6 +116,7 @@ impl Prepared {
         cx: &Surroundings,
         folder: &RunFolder,
         run: &str,
+        cloud: Option<Cloud>,
     ) -> Result<runner::Context, Failure> {
         let mut key = None;
         let mut rendered = None;
@@ -126,7 +133,7 @@ impl Prepared {
             build: Arc::new(self.loaded.build().clone()),
             answers: answers.into(),
             redactor: self.redactor.clone(),
-            release: runner::Release { guard: cx.guard.clone() },
+            release: runner::Release { guard: cx.guard.clone(), cloud },
             cache: Cache::new(cx.home.cache.clone()),
             folder: folder.clone(),
             spec_folder: spec_folder.canonicalize_utf8().unwrap_or_else(|_| spec_folder.clone()),

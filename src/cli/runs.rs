@@ -6,12 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
     arguments::{Cleanup, Runs},
+    cloud,
     failure::{Failure, Plain, Status},
     home::Home,
 };
 use crate::{
-    engine::{Event, Journal, JournalError, Resource, State, Teller, unwind},
+    engine::{Event, Journal, JournalError, Resource, ResourceKind, State, Teller, unwind},
     guard::Guard,
+    openstack::Cloud,
     redact::Redactor,
     runner::{Release, folder::RunFolder},
     ui,
@@ -105,6 +107,23 @@ pub(super) fn find(home: &Home, run: &str) -> Result<Utf8PathBuf, Failure> {
     })
 }
 
+/// The cloud of a build that left something there.
+fn cloud_of(state: &State, named: Option<&str>) -> Result<Option<Cloud>, Failure> {
+    let in_cloud = |it: &Resource| {
+        !matches!(
+            it.kind,
+            ResourceKind::File
+                | ResourceKind::Folder
+                | ResourceKind::Machine
+                | ResourceKind::External(_)
+        )
+    };
+    if !leftovers(state).iter().any(in_cloud) {
+        return Ok(None);
+    }
+    cloud::connect(named.or(state.cloud.as_deref())).map(Some)
+}
+
 /// `imgbuild cleanup`
 pub(super) async fn cleanup(
     arguments: &Cleanup,
@@ -126,8 +145,10 @@ pub(super) async fn cleanup(
             Err(error) => return Err(Failure::failed(error)),
         };
         let failed = journal.state().outcome.as_deref() != Some("succeeded");
+        let cloud = cloud_of(journal.state(), arguments.cloud.as_deref())?;
         let before = leftovers(journal.state()).len();
-        let mut still = unwind(&Release { guard: guard.clone() }, &mut journal, failed).await;
+        let mut still =
+            unwind(&Release { guard: guard.clone(), cloud }, &mut journal, failed).await;
         if journal.state().outcome.is_none() {
             let event = Event::BuildFinished {
                 outcome: "killed".to_owned(),

@@ -7,7 +7,7 @@ use super::prepare::Prepared;
 use crate::{
     engine::{Journal, Outcome, RunError, StageError},
     plan::Plan,
-    runner::{QemuRunner, folder::RunFolder, manifest},
+    runner::{Observed, folder::RunFolder, manifest},
     ui::report::{
         Check, Console, Fact, Failure, Picture, Report, Request, bars_of_beginnings,
         bars_of_durations,
@@ -28,14 +28,13 @@ pub(super) fn write(
     plan: &Plan,
     journal: &Journal,
     outcome: &Outcome,
-    runner: &QemuRunner,
+    observed: &Observed,
     folder: &RunFolder,
     run: &str,
 ) -> Kept {
     let state = journal.state();
     let os = prepared.loaded.build().os.title.clone();
     let failure = outcome.result.as_ref().err().map(failure);
-    let observed = runner.observed();
     let marked = failure.as_ref().and_then(|it| it.line.clone());
     let end = state
         .took

@@ -23,6 +23,9 @@ pub enum Event {
         inputs: String,
         /// The names of all stages, in order.
         stages: Vec<String>,
+        /// The cloud it is built in, by its name in `clouds.yaml`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cloud: Option<String>,
     },
     /// A stage began.
     StageStarted {

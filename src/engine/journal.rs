@@ -33,6 +33,8 @@ pub struct State {
     pub started: Option<(String, String, String)>,
     /// The names of all stages, in order.
     pub stages: Vec<String>,
+    /// The cloud it is built in, by its name in `clouds.yaml`.
+    pub cloud: Option<String>,
     /// What finished stages put out, by their names.
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// What was claimed and not released, in order of claim.
@@ -140,7 +142,8 @@ impl State {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::BuildStarted { run, name, inputs, stages, .. } => {
+            Event::BuildStarted { run, name, inputs, stages, cloud, .. } => {
+                self.cloud.clone_from(cloud);
                 self.started = Some((run.clone(), name.clone(), inputs.clone()));
                 self.stages.clone_from(stages);
             }

@@ -4,9 +4,10 @@
 //! by the engine. It names every resource in advance and holds no secret: the
 //! answer file is referred to, not included.
 
+pub mod openstack;
 pub mod qemu;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -14,7 +15,8 @@ use crate::{
     catalogue::{Dialect, InstallerKind},
     engine::{Lifetime, ResourceKind},
     model::{
-        Arch, BootMethod, Delivery, FileTarget, Firmware, Install, Qemu, Source, UserAction, Verify,
+        Arch, BootMethod, Delivery, FileTarget, Firmware, Install, Openstack, Qemu, Source, Target,
+        UserAction, Verify,
     },
     units::{Size, Span},
 };
@@ -104,6 +106,34 @@ pub enum Action {
         /// What is wanted.
         target: FileTarget,
     },
+    /// Bring the boot disk into a cloud.
+    Upload {
+        /// Properties of its image.
+        properties: BTreeMap<String, String>,
+        /// Where the root disk is to be a volume: of what type.
+        volume: Option<RootVolume>,
+    },
+    /// Run the installer in a server of Nova.
+    InstallServer(Box<ServerInstall>),
+    /// Make the image or snapshot of the installed disk.
+    Capture {
+        /// What is wanted.
+        target: Target,
+        /// Whether the root disk is a volume.
+        from_volume: bool,
+    },
+    /// Boot the result as a new server.
+    VerifyServer {
+        /// What must happen.
+        verify: Verify,
+        /// What the result is.
+        target: Target,
+    },
+    /// Give the result its name.
+    Offer {
+        /// What is wanted.
+        target: Target,
+    },
     /// A stage of the user's own.
     User {
         /// What it does.
@@ -125,6 +155,32 @@ pub struct InstallAction {
     pub machine: Machine,
     /// What the spec says of it.
     pub install: Install,
+}
+
+/// A root disk on a volume.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RootVolume {
+    /// In GiB.
+    pub gib: u64,
+    /// The volume type; the cloud's default where not given.
+    pub volume_type: Option<String>,
+}
+
+/// An installer run in a server of Nova.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerInstall {
+    /// The installer that runs.
+    pub installer: InstallerKind,
+    /// The language of its answer file.
+    pub dialect: Dialect,
+    /// What the spec says of it.
+    pub install: Install,
+    /// What the spec says of the cloud.
+    pub cloud: Openstack,
+    /// Whether the root disk is a volume.
+    pub from_volume: bool,
 }
 
 /// A QEMU machine.
@@ -209,6 +265,31 @@ impl Stage {
                 format!("machine  {machine}"),
                 format!("until    {} within {}", condition_text(verify), verify.timeout),
             ],
+            Action::Upload { volume, .. } => match volume {
+                Some(volume) => vec![format!("root     a volume of {} GiB", volume.gib)],
+                None => vec!["root     the flavor's disk".to_owned()],
+            },
+            Action::InstallServer(it) => vec![
+                format!(
+                    "server   {} CPUs, {}, flavor {}, network {}",
+                    it.install.cpus,
+                    it.install.memory,
+                    it.cloud.flavor.as_deref().unwrap_or("(the smallest that fits)"),
+                    it.cloud.network.as_deref().unwrap_or("(the project's)"),
+                ),
+                format!(
+                    "answers  {} by {}",
+                    dialect_text(it.dialect),
+                    delivery_text(it.install.delivery)
+                ),
+                format!("within   {} (idle at most {})", it.install.timeout, it.install.idle),
+            ],
+            Action::Capture { target, .. } | Action::Offer { target } => {
+                vec![target_text(target)]
+            }
+            Action::VerifyServer { verify, .. } => {
+                vec![format!("until    {} within {}", condition_text(verify), verify.timeout)]
+            }
             Action::User { action, .. } => match action {
                 UserAction::Command { run, .. } => vec![format!("runs     {}", run.join(" "))],
                 UserAction::Ssh { user, run, .. } => {
@@ -251,6 +332,14 @@ fn kind_text(kind: &ResourceKind) -> &str {
         ResourceKind::Snapshot => "snapshot",
         ResourceKind::Image => "image",
         ResourceKind::External(runner) => runner,
+    }
+}
+
+fn target_text(target: &Target) -> String {
+    match target {
+        Target::File(it) => format!("file     {}", it.path),
+        Target::Glance(it) => format!("image    {}", it.name),
+        Target::Volume(it) => format!("snapshot {}", it.name),
     }
 }
 

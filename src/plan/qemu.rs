@@ -28,7 +28,7 @@ pub mod files {
 }
 
 /// How long work on this machine may take that has no budget of its own.
-const LOCAL_WORK: Span = Span::minutes(60);
+pub(super) const LOCAL_WORK: Span = Span::minutes(60);
 /// Downloads may be slow; the download itself notices a stall much earlier.
 const FETCH: Span = Span::minutes(240);
 
@@ -43,29 +43,8 @@ pub fn plan(build: &Build, target: &FileTarget, command_line: &str) -> Plan {
     let install = &build.install;
     let machine = machine(build, install.memory, &qemu);
     let mut stages = vec![
-        Stage {
-            name: "fetch".into(),
-            title: "fetch the installer's kernel and initrd".into(),
-            timeout: FETCH,
-            creates: vec![],
-            action: Action::Fetch { source: build.source.clone() },
-        },
-        Stage {
-            name: "boot-disk".into(),
-            title: match install.boot {
-                BootMethod::Disk => "assemble the disk the installer starts from",
-                BootMethod::Direct => "prepare the installer's kernel and initrd",
-                BootMethod::Cdrom => "prepare the install medium",
-            }
-            .into(),
-            timeout: LOCAL_WORK,
-            creates: boot_files(install.boot, install.delivery),
-            action: Action::BootDisk {
-                delivery: install.delivery,
-                boot: install.boot,
-                command_line: command_line.to_owned(),
-            },
-        },
+        fetch(build),
+        boot_disk(build, command_line),
         Stage {
             name: "install".into(),
             title: format!("let the installer of {} install it", build.os.title),
@@ -115,9 +94,41 @@ pub fn plan(build: &Build, target: &FileTarget, command_line: &str) -> Plan {
     Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
 }
 
+/// The stage that brings the installer's kernel and initrd.
+pub(super) fn fetch(build: &Build) -> Stage {
+    Stage {
+        name: "fetch".into(),
+        title: "fetch the installer's kernel and initrd".into(),
+        timeout: FETCH,
+        creates: vec![],
+        action: Action::Fetch { source: build.source.clone() },
+    }
+}
+
+/// The stage that assembles what the installer starts from.
+pub(super) fn boot_disk(build: &Build, command_line: &str) -> Stage {
+    let install = &build.install;
+    Stage {
+        name: "boot-disk".into(),
+        title: match install.boot {
+            BootMethod::Disk => "assemble the disk the installer starts from",
+            BootMethod::Direct => "prepare the installer's kernel and initrd",
+            BootMethod::Cdrom => "prepare the install medium",
+        }
+        .into(),
+        timeout: LOCAL_WORK,
+        creates: boot_files(install.boot, install.delivery),
+        action: Action::BootDisk {
+            delivery: install.delivery,
+            boot: install.boot,
+            command_line: command_line.to_owned(),
+        },
+    }
+}
+
 /// Puts a stage of the user's own where it belongs. Stages after the same one
 /// run in the order of the spec.
-fn place(stages: &mut Vec<Stage>, user: &UserStage, machine: &Machine) {
+pub(super) fn place(stages: &mut Vec<Stage>, user: &UserStage, machine: &Machine) {
     let (anchor, offset) = match &user.place {
         Place::Before(anchor) => (anchor, 0),
         Place::After(anchor) => (anchor, 1),
@@ -157,7 +168,7 @@ fn place(stages: &mut Vec<Stage>, user: &UserStage, machine: &Machine) {
     );
 }
 
-fn machine(build: &Build, memory: Size, qemu: &Qemu) -> Machine {
+pub(super) fn machine(build: &Build, memory: Size, qemu: &Qemu) -> Machine {
     let needs = &build.os.machine;
     Machine {
         memory,

@@ -47,7 +47,9 @@ impl RunFolder {
     pub fn resource(&self, planned: &Planned) -> Resource {
         let name = match planned.kind {
             ResourceKind::File | ResourceKind::Folder => self.file(&planned.name).into_string(),
-            _ => planned.name.clone(),
+            ResourceKind::Machine | ResourceKind::External(_) => planned.name.clone(),
+            // Unique in its cloud: what has this name is ours to remove.
+            _ => format!("imgbuild-{}-{}", self.path.file_name().unwrap_or_default(), planned.name),
         };
         Resource {
             label: planned.label.clone(),

@@ -1,11 +1,16 @@
 //! Which backend performs which stage.
 
 pub mod command;
+mod console_log;
 pub mod external;
+mod failed;
 pub mod folder;
 pub mod manifest;
+mod openstack;
 mod qemu;
 mod release;
 
-pub use qemu::{BuildKey, Context, GuestError, ImageError, MachineFailed, Observed, QemuRunner};
+pub use failed::MachineFailed;
+pub use openstack::{CloudError, OpenstackRunner, Place};
+pub use qemu::{BuildKey, Context, GuestError, ImageError, Observed, QemuRunner};
 pub use release::{Release, ReleaseError, process_identity};

@@ -8,8 +8,12 @@ use super::external;
 use crate::{
     engine::{Resource, ResourceKind, Runner, StageCx, StageError},
     guard::Guard,
+    openstack::Cloud,
     plan::Stage,
 };
+
+/// How long a cloud may take to give one thing back. The engine tries again.
+const CLOUD_PATIENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// Why something could not be given back.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -42,8 +46,17 @@ pub enum ReleaseError {
 /// Gives back what a build on this machine claimed; runs nothing.
 #[derive(Clone, Debug)]
 pub struct Release {
+    /// The cloud that a build is in.
+    pub cloud: Option<Cloud>,
     /// Starts runner programs.
     pub guard: Guard,
+}
+
+impl Release {
+    /// Gives back one thing in the middle of a build.
+    pub async fn release_now(&self, resource: &Resource) -> Result<(), StageError> {
+        Runner::release(self, resource).await
+    }
 }
 
 #[async_trait(?Send)]
@@ -67,7 +80,13 @@ impl Runner for Release {
             ResourceKind::External(runner) => {
                 external::release(runner, resource, &self.guard).await.map_err(StageError::of)
             }
-            _ => Err(StageError::of(ReleaseError::Cloud { name: name.clone() })),
+            _ => match &self.cloud {
+                Some(cloud) => {
+                    let deadline = tokio::time::Instant::now() + CLOUD_PATIENCE;
+                    cloud.release(resource, deadline).await.map_err(StageError::of)
+                }
+                None => Err(StageError::of(ReleaseError::Cloud { name: name.clone() })),
+            },
         }
     }
 }

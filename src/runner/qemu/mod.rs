@@ -1,12 +1,10 @@
 //! The stages of a build on QEMU.
 
 mod boot_disk;
-mod failed;
 mod fetch;
 mod guest;
 mod image;
 mod install;
-mod log;
 mod machine;
 mod verify;
 mod watch;
@@ -27,9 +25,9 @@ use crate::{
     source::Cache,
 };
 
-pub use failed::MachineFailed;
 pub use guest::{BuildKey, GuestError};
 pub use image::ImageError;
+pub(super) use watch::{io, knowledge_error, tell};
 
 /// What the stages of one build share.
 pub struct Context {
@@ -59,8 +57,10 @@ pub struct Context {
 
 /// Performs the stages of a build on QEMU.
 pub struct QemuRunner {
-    context: Context,
-    observed: RefCell<Observed>,
+    pub(super) context: Context,
+    pub(super) observed: RefCell<Observed>,
+    /// A line of a console that has not ended.
+    unfinished: RefCell<String>,
 }
 
 /// What was seen on the way, for manifest and report.
@@ -90,7 +90,7 @@ impl Observed {
 impl QemuRunner {
     /// Performs the stages of the build that `context` describes.
     pub fn new(context: Context) -> Self {
-        Self { context, observed: RefCell::default() }
+        Self { context, observed: RefCell::default(), unfinished: RefCell::default() }
     }
 
     /// What was seen so far.
@@ -103,7 +103,7 @@ impl QemuRunner {
     }
 
     /// Claims what a stage will create, by its label.
-    fn claim(
+    pub(super) fn claim(
         &self,
         stage: &Stage,
         label: &str,
@@ -151,6 +151,13 @@ impl Runner for QemuRunner {
             Action::Convert { target } => self.convert(stage, target, cx).await,
             Action::Verify { verify, machine } => self.verify(stage, verify, machine, cx).await,
             Action::Publish { target } => self.publish(stage, target, cx).await,
+            Action::Upload { .. }
+            | Action::InstallServer(_)
+            | Action::Capture { .. }
+            | Action::VerifyServer { .. }
+            | Action::Offer { .. } => {
+                Err(StageError::of(ImageError::NotPlanned { label: stage.name.clone() }))
+            }
             Action::User { action, machine } => match action {
                 UserAction::Command { run, environment } => {
                     self.command(stage, run, environment, cx).await

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ImageError, MachineFailed, QemuRunner, log::ConsoleLog};
+use super::{ImageError, QemuRunner};
 use crate::{
     console::{
         Verdict,
@@ -21,7 +21,7 @@ use crate::{
         metadata::Metadata,
         traffic::Seen,
     },
-    runner::process_identity,
+    runner::{console_log::ConsoleLog, failed::MachineFailed, process_identity},
 };
 
 /// How often silence and counters are looked at.
@@ -235,6 +235,13 @@ impl QemuRunner {
         _ = machine.screenshot(&self.context.folder.file(&file)).await;
     }
 
+    /// The same of a part of a console, which may begin and end anywhere.
+    pub(in crate::runner) fn packages_of(&self, bytes: &[u8]) {
+        let mut text = std::mem::take(&mut *self.unfinished.borrow_mut());
+        self.packages(bytes, &mut text);
+        *self.unfinished.borrow_mut() = text;
+    }
+
     /// Collects the packages that templates of ours print.
     fn packages(&self, bytes: &[u8], text: &mut String) {
         text.push_str(&String::from_utf8_lossy(bytes));
@@ -251,7 +258,7 @@ impl QemuRunner {
     }
 }
 
-fn tell(progress: &Progress, cx: &StageCx<'_>) {
+pub(in crate::runner) fn tell(progress: &Progress, cx: &StageCx<'_>) {
     let unit = if progress.is_percent { Unit::Percent } else { Unit::Items };
     cx.teller().tell(Event::Progress {
         what: progress.what.clone(),
@@ -270,11 +277,11 @@ fn end_of(end: machine::End) -> End {
     }
 }
 
-fn io(error: std::io::Error) -> StageError {
+pub(in crate::runner) fn io(error: std::io::Error) -> StageError {
     StageError::of(ImageError::Io(error))
 }
 
 /// Console knowledge that cannot be read. The spec's own was checked before.
-pub(super) fn knowledge_error(errors: Vec<SignatureError>) -> StageError {
+pub(in crate::runner) fn knowledge_error(errors: Vec<SignatureError>) -> StageError {
     errors.into_iter().next().map_or(StageError::Cancelled, StageError::of)
 }

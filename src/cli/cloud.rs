@@ -1,0 +1,156 @@
+//! The cloud of a build: reached, and looked at before anything is written.
+
+use std::io::Write as _;
+
+use super::{
+    doctor,
+    failure::{Failure, Plain, Status},
+};
+use crate::{
+    CancellationToken,
+    model::{Build, Delivery, Openstack, Platform, Target, UserAction, VerifyCondition},
+    openstack::{
+        self, Cloud, Patience,
+        image::{ImageFilter, ImageState},
+        preflight::{Makes, Wanted, flavor, gather, judge, network},
+    },
+    plan::openstack::{INPUTS, gibibytes},
+    platform::Grade,
+    runner::Place,
+};
+
+/// What a spec says of the cloud, if it is built in one.
+pub(super) fn settings(build: &Build) -> Option<&Openstack> {
+    match &build.platform {
+        Platform::Openstack(it) => Some(it),
+        Platform::Qemu(_) => None,
+    }
+}
+
+/// The cloud of that name in `clouds.yaml`; `OS_CLOUD` or `OS_*` where none is
+/// named. Nothing is sent yet.
+pub(super) fn connect(name: Option<&str>) -> Result<Cloud, Failure> {
+    let config = openstack::config::load(name).map_err(|it| Failure::usage(*it))?;
+    Cloud::new(config, Patience::default(), CancellationToken::new()).map_err(Failure::failed)
+}
+
+/// Refuses what cannot be done in a cloud, before anything is done.
+pub(super) fn check(build: &Build) -> Result<(), Failure> {
+    let refuse = |what: &str, help: &str| Err(Failure::usage(Plain::new(what, help)));
+    if matches!(build.target, Target::File(_)) {
+        return refuse(
+            "a file cannot be made in a cloud",
+            "use `target.glance` or `target.volume`, or --target",
+        );
+    }
+    if build.install.boot != crate::model::BootMethod::Disk {
+        return refuse(
+            "in a cloud the installer starts from a boot disk",
+            "leave `install.boot` out, or write `boot = \"disk\"`",
+        );
+    }
+    if build.install.delivery == Delivery::Volume {
+        return refuse(
+            "an answer file on a labelled volume cannot be handed to a server",
+            "use `delivery = \"metadata\"`, `\"config-drive\"` or `\"initrd\"`",
+        );
+    }
+    let verify = build.verify.as_ref();
+    if verify.is_some_and(|it| matches!(it.condition, VerifyCondition::Ssh(_))) {
+        return refuse(
+            "a result in a cloud is not proved over SSH",
+            "use `verify.login-prompt` or `verify.console`",
+        );
+    }
+    let in_guest =
+        |it: &UserAction| matches!(it, UserAction::Ssh { .. } | UserAction::Ansible { .. });
+    if let Some(stage) = build.stages.iter().find(|it| in_guest(&it.action)) {
+        return refuse(
+            &format!("the stage `{}` works in a guest, which is not done in a cloud", stage.name),
+            "do it in the answer file's last commands, or build on QEMU",
+        );
+    }
+    Ok(())
+}
+
+/// Looks whether the cloud has what the build needs, says what it lacks, and
+/// chooses where servers are started. Nothing is written.
+pub(super) async fn survey(
+    cloud: &Cloud,
+    build: &Build,
+    user_data: usize,
+) -> Result<Place, Failure> {
+    let settings = settings(build).cloned().unwrap_or_default();
+    let wanted = wanted(build, &settings, user_data);
+    let facts = gather(cloud, &wanted).await.map_err(Failure::failed)?;
+    let checks = judge(&facts, &wanted);
+    let bad: Vec<_> = checks.into_iter().filter(|it| it.grade != Grade::Good).collect();
+    doctor::print_to(&bad, &mut std::io::stderr());
+    if bad.iter().any(|it| it.grade == Grade::Missing) {
+        _ = writeln!(std::io::stderr(), "nothing was changed in the cloud");
+        return Err(Failure::silent(Status::Failed));
+    }
+    let missing = |it: &crate::platform::Check| {
+        Failure::failed(Plain::new(
+            format!("{}: {}", it.name, it.found),
+            it.remedy.clone().unwrap_or_default(),
+        ))
+    };
+    let flavors = facts.flavors.as_deref().unwrap_or_default();
+    let flavor = flavor(flavors, &wanted).map_err(|it| missing(&it))?.id.clone();
+    let network = network(&facts, &wanted).map_err(|it| missing(&it))?.map(|it| it.id.clone());
+    Ok(Place { flavor, network })
+}
+
+fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
+    let is_volume = matches!(build.target, Target::Volume(_));
+    let gib = gibibytes(build.install.disk);
+    let root_on_volume = is_volume || settings.volume_backed;
+    let n_volumes = u64::from(root_on_volume) + u64::from(is_volume);
+    Wanted {
+        flavor: settings.flavor.clone(),
+        vcpus: build.install.cpus,
+        ram: build.install.memory.as_mib(),
+        disk: gib,
+        root_on_volume,
+        network: settings.network.clone(),
+        floating_ip: settings.floating_ip.clone(),
+        security_groups: settings.security_groups.clone(),
+        volume_type: settings.volume_type.clone().filter(|_| root_on_volume),
+        image: None,
+        snapshot: None,
+        user_data,
+        makes: Makes {
+            servers: 1,
+            ports: 1,
+            security_groups: 0,
+            images: 2,
+            volumes: n_volumes,
+            snapshots: u64::from(is_volume),
+            gigabytes: n_volumes * gib,
+        },
+    }
+}
+
+/// The product of the same inputs, if the cloud has it already.
+pub(super) async fn current(cloud: &Cloud, target: &Target, inputs: &str) -> Option<String> {
+    match target {
+        Target::Glance(it) => {
+            let filter = ImageFilter { name: Some(&it.name), own: true, ..ImageFilter::default() };
+            let images = cloud.images().list(&filter).await.ok()?;
+            let is_same = |it: &&openstack::image::Image| {
+                it.status == ImageState::Active
+                    && it.properties.get(INPUTS).and_then(|it| it.as_str()) == Some(inputs)
+            };
+            images.iter().find(is_same).map(|it| it.id.clone())
+        }
+        Target::Volume(it) => {
+            let snapshots = cloud.volumes().snapshots_named(&it.name).await.ok()?;
+            let same = snapshots
+                .into_iter()
+                .find(|it| it.metadata.get(INPUTS).is_some_and(|it| it == inputs));
+            same.map(|it| it.id)
+        }
+        Target::File(_) => None,
+    }
+}

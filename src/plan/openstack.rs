@@ -1,0 +1,172 @@
+//! The stages of a build in an OpenStack cloud.
+//!
+//! The same first stages as on QEMU; then the boot disk becomes an image, the
+//! installer runs in a server that overwrites it, and what it left is made an
+//! image or a volume snapshot. Names of cloud resources are completed with the
+//! run's ID, so that what has such a name is the build's own.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Plan, Planned, RootVolume, ServerInstall, Stage, qemu};
+use crate::{
+    engine::{Lifetime, ResourceKind},
+    model::{Build, Firmware, Openstack, Target},
+    units::{Size, Span},
+};
+
+/// How long an image may travel, or a snapshot take.
+const TRANSFER: Span = Span::minutes(240);
+/// How long changes of names and properties may take.
+const WORDS: Span = Span::minutes(15);
+
+/// Plans a build that makes an image or a volume snapshot in a cloud.
+///
+/// `command_line` is what the installer is started with.
+pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &str) -> Plan {
+    let from_volume = cloud.volume_backed || matches!(target, Target::Volume(_));
+    let gib = gibibytes(build.install.disk);
+    let mut upload =
+        vec![planned("boot-image", ResourceKind::Image, Lifetime::Scratch, "boot", None)];
+    if from_volume {
+        // A snapshot lives no longer than its volume.
+        let lifetime = match target {
+            Target::Volume(_) => Lifetime::Product,
+            Target::File(_) | Target::Glance(_) => Lifetime::Scratch,
+        };
+        let size = Some(Size::gib(gib));
+        upload.push(planned("root-volume", ResourceKind::Volume, lifetime, "root", size));
+    }
+    let mut properties = build.os.glance.clone();
+    if build.install.firmware == Firmware::Uefi {
+        properties.insert("hw_firmware_type".to_owned(), "uefi".to_owned());
+    }
+    let product = match target {
+        Target::Volume(_) => {
+            planned("snapshot", ResourceKind::Snapshot, Lifetime::Product, "snapshot", None)
+        }
+        Target::File(_) | Target::Glance(_) => {
+            planned("image", ResourceKind::Image, Lifetime::Product, "image", None)
+        }
+    };
+    let mut stages = vec![
+        qemu::fetch(build),
+        qemu::boot_disk(build, command_line),
+        Stage {
+            name: "upload".into(),
+            title: "bring the boot disk into the cloud".into(),
+            timeout: TRANSFER,
+            creates: upload,
+            action: Action::Upload {
+                properties,
+                volume: from_volume
+                    .then(|| RootVolume { gib, volume_type: cloud.volume_type.clone() }),
+            },
+        },
+        Stage {
+            name: "install".into(),
+            title: format!("let the installer of {} install it", build.os.title),
+            // The installer's own limit starts when its server runs.
+            timeout: Span::secs(build.install.timeout.duration().as_secs() + 900),
+            creates: vec![server("install")],
+            action: Action::InstallServer(Box::new(ServerInstall {
+                installer: build.os.installer,
+                dialect: build.os.dialect,
+                install: build.install.clone(),
+                cloud: cloud.clone(),
+                from_volume,
+            })),
+        },
+        Stage {
+            name: "convert".into(),
+            title: match target {
+                Target::Volume(_) => "make the snapshot of the installed volume",
+                Target::File(_) | Target::Glance(_) => "make the image of the installed disk",
+            }
+            .into(),
+            timeout: TRANSFER,
+            creates: vec![product],
+            action: Action::Capture { target: target.clone(), from_volume },
+        },
+    ];
+    if let Some(verify) = &build.verify {
+        let mut creates = vec![server("verify")];
+        if matches!(target, Target::Volume(_)) {
+            let volume =
+                planned("verify-volume", ResourceKind::Volume, Lifetime::Scratch, "verify", None);
+            creates.insert(0, volume);
+        }
+        stages.push(Stage {
+            name: "verify".into(),
+            title: "boot the result as a new server".into(),
+            timeout: Span::secs(verify.timeout.duration().as_secs() + 1800),
+            creates,
+            action: Action::VerifyServer { verify: verify.clone(), target: target.clone() },
+        });
+    }
+    stages.push(Stage {
+        name: "publish".into(),
+        title: "give the result its name".into(),
+        timeout: WORDS,
+        creates: vec![],
+        action: Action::Offer { target: target.clone() },
+    });
+    let machine = qemu::machine(build, build.install.memory, &crate::model::Qemu::default());
+    for stage in &build.stages {
+        qemu::place(&mut stages, stage, &machine);
+    }
+    Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
+}
+
+/// Nova and Cinder count in whole GiB.
+pub fn gibibytes(size: Size) -> u64 {
+    size.as_bytes().div_ceil(1 << 30).max(1)
+}
+
+/// What images of servers carry of the machine they were made of, and no other
+/// machine should: seen on a real cloud.
+pub const SERVERS_OWN: [&str; 12] = [
+    "base_image_ref",
+    "boot_roles",
+    "image_location",
+    "image_state",
+    "image_type",
+    "instance_uuid",
+    "kernel_id",
+    "owner_project_name",
+    "owner_user_name",
+    "ramdisk_id",
+    "user_id",
+    "os_command_line",
+];
+
+/// What a product says of itself: the system's and the spec's properties.
+pub fn properties(build: &Build, target: &Target, inputs: &str) -> BTreeMap<String, String> {
+    let mut properties = build.os.glance.clone();
+    if build.install.firmware == Firmware::Uefi {
+        properties.insert("hw_firmware_type".to_owned(), "uefi".to_owned());
+    }
+    match target {
+        Target::Glance(it) => properties.extend(it.properties.clone()),
+        Target::Volume(it) => properties.extend(it.metadata.clone()),
+        Target::File(_) => {}
+    }
+    properties.insert(INPUTS.to_owned(), inputs.to_owned());
+    properties
+}
+
+/// The property with the digest of everything that went into a product.
+pub const INPUTS: &str = "imgbuild_inputs";
+
+fn server(stage: &str) -> Planned {
+    planned(&format!("{stage}-server"), ResourceKind::Server, Lifetime::Scratch, stage, None)
+}
+
+fn planned(
+    label: &str,
+    kind: ResourceKind,
+    lifetime: Lifetime,
+    name: &str,
+    size: Option<Size>,
+) -> Planned {
+    Planned { label: label.to_owned(), kind, name: name.to_owned(), lifetime, size }
+}

@@ -1,0 +1,186 @@
+//! Stages `convert` and `publish`: the image or snapshot of the installed disk,
+//! with the properties it is to have, and at last its name.
+
+use serde_json::Value;
+
+use super::{CloudError, OpenstackRunner, deadline, metadata, of, said};
+use crate::{
+    engine::{StageCx, StageError},
+    model::{GlanceTarget, Target, VolumeTarget},
+    openstack::{
+        Cloud,
+        compute::Until,
+        image::{Image, ImageChange, ImageFilter},
+        release::Which,
+        volume::Held,
+    },
+    plan::{
+        Stage,
+        openstack::{SERVERS_OWN, properties},
+    },
+};
+
+impl OpenstackRunner {
+    pub(super) async fn capture(
+        &self,
+        stage: &Stage,
+        target: &Target,
+        from_volume: bool,
+        cx: &mut StageCx<'_>,
+    ) -> Result<Value, StageError> {
+        let cloud = self.cloud(cx);
+        let context = &self.local.context;
+        let until = deadline(stage);
+        if matches!(target, Target::Volume(_)) {
+            // The volume is at rest when nothing holds it any more.
+            self.give_back("install-server", cx).await?;
+            let volume = said(cx, "upload", "volume")?;
+            cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
+            let wanted = properties(&context.build, target, &context.inputs);
+            cloud.volumes().set_image_metadata(&volume, &wanted).await.map_err(of)?;
+            cloud.volumes().set_bootable(&volume, true).await.map_err(of)?;
+            let resource = self.local.claim(stage, "snapshot", cx)?;
+            let made = cloud
+                .volumes()
+                .create_snapshot(&volume, &resource.name, &metadata(&context.run), Held::No)
+                .await
+                .map_err(of)?;
+            cx.confirm("snapshot", &made.id)?;
+            let made = cloud.volumes().wait_snapshot(&made.id, until).await.map_err(of)?;
+            return Ok(serde_json::json!({ "snapshot": made.id, "volume": volume }));
+        }
+        let resource = self.local.claim(stage, "image", cx)?;
+        let id = if from_volume {
+            self.give_back("install-server", cx).await?;
+            let volume = said(cx, "upload", "volume")?;
+            cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
+            let made = cloud.volumes().create_image(&volume, &resource.name, "raw").await;
+            made.map_err(of)?
+        } else {
+            let server = said(cx, "install", "server")?;
+            let said = metadata(&context.run);
+            cloud.compute().create_image(&server, &resource.name, &said).await.map_err(of)?
+        };
+        cx.confirm("image", &id)?;
+        cloud.images().wait_active(&id, until).await.map_err(of)?;
+        if from_volume {
+            self.give_back("root-volume", cx).await?;
+        } else {
+            let server = said(cx, "install", "server")?;
+            cloud.compute().wait(&server, Until::Settled, until).await.map_err(of)?;
+            self.give_back("install-server", cx).await?;
+        }
+        self.give_back("boot-image", cx).await?;
+        let change = ImageChange {
+            set: properties(&context.build, target, &context.inputs)
+                .into_iter()
+                .map(|(key, value)| (key, Value::String(value)))
+                .collect(),
+            remove: SERVERS_OWN.map(str::to_owned).into(),
+        };
+        let image = cloud.images().update(&id, &change).await.map_err(of)?;
+        kept(&image, &change)?;
+        Ok(serde_json::json!({ "image": id, "bytes": image.size }))
+    }
+
+    pub(super) async fn offer(
+        &self,
+        _: &Stage,
+        target: &Target,
+        cx: &mut StageCx<'_>,
+    ) -> Result<Value, StageError> {
+        let cloud = self.cloud(cx);
+        match target {
+            Target::Volume(wanted) => {
+                let id = said(cx, "convert", "snapshot")?;
+                self.offer_snapshot(&cloud, &id, wanted).await?;
+                Ok(serde_json::json!({ "product": id }))
+            }
+            Target::Glance(wanted) => {
+                let id = said(cx, "convert", "image")?;
+                offer_image(&cloud, &id, wanted).await?;
+                if let Some(keep) = wanted.keep {
+                    retire(&cloud, &id, wanted, keep, cx).await?;
+                }
+                Ok(serde_json::json!({ "product": id }))
+            }
+            Target::File(_) => Err(StageError::of(CloudError::NoOutput { stage: "convert" })),
+        }
+    }
+
+    async fn offer_snapshot(
+        &self,
+        cloud: &Cloud,
+        id: &str,
+        wanted: &VolumeTarget,
+    ) -> Result<(), StageError> {
+        let context = &self.local.context;
+        let target = Target::Volume(wanted.clone());
+        let said = properties(&context.build, &target, &context.inputs);
+        cloud.volumes().update_snapshot(id, &wanted.name, &said).await.map_err(of)?;
+        Ok(())
+    }
+}
+
+async fn offer_image(cloud: &Cloud, id: &str, wanted: &GlanceTarget) -> Result<(), StageError> {
+    let mut change = ImageChange::default();
+    change.set.insert("name".to_owned(), wanted.name.clone().into());
+    if !wanted.tags.is_empty() {
+        change.set.insert("tags".to_owned(), wanted.tags.clone().into());
+    }
+    if let Some(visibility) = &wanted.visibility {
+        change.set.insert("visibility".to_owned(), visibility.clone().into());
+    }
+    if wanted.protected {
+        change.set.insert("protected".to_owned(), true.into());
+    }
+    cloud.images().update(id, &change).await.map_err(of)?;
+    for project in &wanted.members {
+        cloud.images().add_member(id, project).await.map_err(of)?;
+    }
+    Ok(())
+}
+
+/// Removes what is older than the images that are to be kept; one that is
+/// protected is hidden.
+async fn retire(
+    cloud: &Cloud,
+    newest: &str,
+    wanted: &GlanceTarget,
+    keep: u32,
+    cx: &StageCx<'_>,
+) -> Result<(), StageError> {
+    let filter = ImageFilter { name: Some(&wanted.name), own: true, ..ImageFilter::default() };
+    let mut images = cloud.images().list(&filter).await.map_err(of)?;
+    images.retain(|it| it.id != newest);
+    images.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+    let kept = usize::try_from(keep.max(1) - 1).unwrap_or(usize::MAX);
+    for image in images.into_iter().skip(kept) {
+        if image.protected {
+            let mut change = ImageChange::default();
+            change.set.insert("os_hidden".to_owned(), true.into());
+            cloud.images().update(&image.id, &change).await.map_err(of)?;
+            cx.teller().info(format!("image {} is protected: hidden, not deleted", image.id));
+        } else {
+            let until = tokio::time::Instant::now() + std::time::Duration::from_mins(5);
+            cloud.images().release(Which::Id(&image.id), until).await.map_err(of)?;
+            cx.teller().info(format!("image {} was older: deleted", image.id));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an image has what it was given, and something in it.
+fn kept(image: &Image, change: &ImageChange) -> Result<(), StageError> {
+    if image.size.is_none_or(|it| it == 0) {
+        return Err(StageError::of(CloudError::Empty { image: image.id.clone() }));
+    }
+    let lost = change.set.iter().find(|(key, value)| image.properties.get(*key) != Some(*value));
+    match lost {
+        Some((property, _)) => Err(StageError::of(CloudError::NotKept {
+            image: image.id.clone(),
+            property: property.clone(),
+        })),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Stages `install` and `verify`: servers that are watched.
+
+use std::{collections::BTreeMap, str::FromStr as _, time::Instant};
+
+use super::{OpenstackRunner, deadline, metadata, of, said, watch::Watched};
+use crate::{
+    console::{
+        Phase,
+        knowledge::Knowledge,
+        watch::{Budgets, Condition, Purpose, Watch},
+    },
+    engine::{StageCx, StageError},
+    model::{Delivery, Openstack, Platform, Target, Verify, VerifyCondition},
+    openstack::{
+        compute::{Attachment, Device, NewServer},
+        volume::NewVolume,
+    },
+    plan::{ServerInstall, Stage},
+    runner::qemu::knowledge_error,
+    units::Span,
+};
+
+impl OpenstackRunner {
+    pub(super) async fn install(
+        &self,
+        stage: &Stage,
+        action: &ServerInstall,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        let cloud = self.cloud(cx);
+        let context = &self.local.context;
+        let install = &action.install;
+        let resource = self.local.claim(stage, "install-server", cx)?;
+        let mut new = self.server(&resource.name, &action.cloud);
+        if action.from_volume {
+            new.devices = vec![Device::volume(&said(cx, "upload", "volume")?).boot(0)];
+        } else {
+            new.image = Some(said(cx, "upload", "image")?);
+        }
+        if matches!(install.delivery, Delivery::Metadata | Delivery::ConfigDrive) {
+            new.user_data = Some(context.answers.clone());
+        }
+        new.config_drive |= install.delivery == Delivery::ConfigDrive;
+        let server = cloud.compute().create_server(&new).await.map_err(of)?;
+        cx.confirm("install-server", &server.id)?;
+        let budgets = Budgets {
+            phases: phases(&install.budgets),
+            idle: install.idle.duration(),
+            total: install.timeout.duration(),
+        };
+        let watch = Watch {
+            purpose: Purpose::Install,
+            installer: Some(action.installer),
+            budgets,
+            emulator: None,
+        };
+        let knowledge = Knowledge::with(&context.build.console).map_err(knowledge_error)?;
+        self.watched(&server.id, "console.log", knowledge, watch, cx).await?;
+        Ok(serde_json::json!({ "server": server.id }))
+    }
+
+    pub(super) async fn verify(
+        &self,
+        stage: &Stage,
+        verify: &Verify,
+        target: &Target,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        let cloud = self.cloud(cx);
+        let context = &self.local.context;
+        let settings = match &context.build.platform {
+            Platform::Openstack(it) => it.clone(),
+            Platform::Qemu(_) => Openstack::default(),
+        };
+        let mut devices = Vec::new();
+        let mut image = None;
+        if matches!(target, Target::Volume(_)) {
+            let resource = self.local.claim(stage, "verify-volume", cx)?;
+            let new = NewVolume {
+                name: resource.name.clone(),
+                snapshot: Some(said(cx, "convert", "snapshot")?),
+                volume_type: settings.volume_type.clone(),
+                metadata: metadata(&context.run),
+                ..NewVolume::default()
+            };
+            let volume = cloud.volumes().create(&new).await.map_err(of)?;
+            cx.confirm("verify-volume", &volume.id)?;
+            cloud.volumes().wait_available(&volume.id, deadline(stage)).await.map_err(of)?;
+            cloud.volumes().set_bootable(&volume.id, true).await.map_err(of)?;
+            devices.push(Device::volume(&volume.id).boot(0));
+        } else {
+            image = Some(said(cx, "convert", "image")?);
+        }
+        let resource = self.local.claim(stage, "verify-server", cx)?;
+        // The result gets no user-data: it has to come up by itself.
+        let new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
+        let server = cloud.compute().create_server(&new).await.map_err(of)?;
+        cx.confirm("verify-server", &server.id)?;
+        let total = verify.timeout.duration();
+        let watch = Watch {
+            purpose: Purpose::Verify(Condition::from(&verify.condition)),
+            installer: None,
+            budgets: Budgets { phases: BTreeMap::new(), idle: total, total },
+            emulator: None,
+        };
+        let own = &context.build.console;
+        let knowledge = Knowledge::for_verify(own, &verify.condition).map_err(knowledge_error)?;
+        let began = Instant::now();
+        match self.watched(&server.id, "console-verify.log", knowledge, watch, cx).await? {
+            Watched::Done | Watched::Reached => {}
+        }
+        let after = Span::secs(began.elapsed().as_secs());
+        let proof = match &verify.condition {
+            VerifyCondition::Console(pattern) => {
+                format!("`{pattern}` on the console after {after}")
+            }
+            VerifyCondition::LoginPrompt | VerifyCondition::Ssh(_) => {
+                format!("login prompt on the console after {after}")
+            }
+        };
+        self.local.observed.borrow_mut().checks.push(("boots".into(), proof.clone()));
+        self.give_back("verify-server", cx).await?;
+        if matches!(target, Target::Volume(_)) {
+            self.give_back("verify-volume", cx).await?;
+        }
+        Ok(serde_json::json!({ "proof": proof }))
+    }
+
+    /// What all servers of a build have in common.
+    fn server(&self, name: &str, settings: &Openstack) -> NewServer {
+        let networks = self.place.network.clone().map(|it| Attachment::Networks(vec![it]));
+        NewServer {
+            name: name.to_owned(),
+            flavor: self.place.flavor.clone(),
+            config_drive: settings.config_drive,
+            network: networks.unwrap_or_default(),
+            security_groups: settings.security_groups.clone(),
+            availability_zone: settings.availability_zone.clone(),
+            metadata: metadata(&self.local.context.run),
+            ..NewServer::default()
+        }
+    }
+
+    /// Gives something back that is not needed until the end.
+    pub(super) async fn give_back(
+        &self,
+        label: &str,
+        cx: &mut StageCx<'_>,
+    ) -> Result<(), StageError> {
+        let held = cx.state().held.iter().find(|it| it.label == label).cloned();
+        if let Some(resource) = held {
+            self.local.context.release.release_now(&resource).await?;
+            cx.released(label)?;
+        }
+        Ok(())
+    }
+}
+
+fn phases(budgets: &BTreeMap<String, Span>) -> BTreeMap<Phase, std::time::Duration> {
+    budgets
+        .iter()
+        .filter_map(|(name, span)| Some((Phase::from_str(name).ok()?, span.duration())))
+        .collect()
+}
