@@ -164,9 +164,15 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
         "id": id, "name": wanted["name"], "status": "BUILD", "created": state.now_text(),
         "OS-EXT-STS:task_state": "scheduling", "OS-EXT-STS:vm_state": "building", "OS-EXT-STS:power_state": 0,
         "addresses": {}, "metadata": wanted["metadata"], "os-extended-volumes:volumes_attached": volumes,
-        "_image": wanted["imageRef"],
+        "_image": wanted["imageRef"], "_answers": !user_data.is_empty(),
     });
     state.put(Kind::Server, server);
+    if let Some(message) = state.manners.fault.clone() {
+        let change = json!({ "status": "ERROR", "OS-EXT-STS:task_state": null,
+            "OS-EXT-STS:vm_state": "error", "fault": { "code": 500, "message": message } });
+        state.becomes(Kind::Server, &id, change);
+        return Reply::json(202, &json!({ "server": { "id": id, "links": [] } }));
+    }
     state.becomes(Kind::Server, &id, json!({
         "status": "ACTIVE", "OS-EXT-STS:task_state": null, "OS-EXT-STS:vm_state": "active", "OS-EXT-STS:power_state": 1,
         "addresses": { "private": [{ "addr": "10.11.12.77", "version": 4, "OS-EXT-IPS:type": "fixed" }] } }));
@@ -202,7 +208,9 @@ pub(super) fn changed(state: &mut State, id: &str) {
         return;
     }
     state.booted.insert(id.to_owned(), Instant::now());
-    if let Some(runs) = state.manners.guest {
+    if let Some(runs) = state.manners.guest
+        && !is_installed(state, id)
+    {
         off(state, id, runs);
     }
 }
@@ -359,7 +367,8 @@ fn status(state: &State, id: &str) -> (String, Option<String>) {
 
 /// What the guest has said so far, as much as Nova returns of it.
 fn console(state: &State, id: &str) -> String {
-    let lines = &state.manners.console;
+    let lines =
+        if is_installed(state, id) { &state.manners.booted } else { &state.manners.console };
     let ran = state.booted.get(id).map(Instant::elapsed).unwrap_or_default();
     let whole = state.manners.guest.unwrap_or(state.manners.delay * 10);
     let share = (ran.as_secs_f64() / whole.as_secs_f64().max(1e-6)).min(1.0);
@@ -375,11 +384,18 @@ fn console(state: &State, id: &str) -> String {
     text[begin..].to_owned()
 }
 
+/// Whether a guest boots what was installed: nobody gave it an answer file.
+fn is_installed(state: &State, id: &str) -> bool {
+    let has_answers = state.get(Kind::Server, id).is_some_and(|it| it["_answers"] == true);
+    !state.manners.booted.is_empty() && !has_answers
+}
+
 /// Without what is ours.
 fn shown(server: &Value) -> Value {
     let mut server = server.clone();
     if let Some(it) = server.as_object_mut() {
         it.remove("_image");
+        it.remove("_answers");
     }
     server
 }

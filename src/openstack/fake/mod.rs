@@ -47,6 +47,11 @@ pub struct Manners {
     pub guest: Option<Duration>,
     /// What a guest says while it runs, a line each tenth of that.
     pub console: Vec<String>,
+    /// What a guest says that was started without user-data: a system that is
+    /// installed. It runs on. Where empty, such guests are like the others.
+    pub booted: Vec<String>,
+    /// The message of the fault that new servers end with, instead of starting.
+    pub fault: Option<String>,
     /// The most bytes of console that Nova returns.
     pub window: usize,
     /// Whether the console of a stopped server can be read.
@@ -91,6 +96,8 @@ impl Default for Manners {
             token_life: Duration::from_hours(1),
             guest: Some(Duration::from_millis(100)),
             console: (1..=10).map(|n| format!("guest line {n}")).collect(),
+            booted: Vec::new(),
+            fault: None,
             window: 100 * 1024,
             console_when_off: false,
             page: 1000,

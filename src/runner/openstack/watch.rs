@@ -167,7 +167,10 @@ fn end_of(server: Option<&Server>) -> Option<End> {
     match &server.status {
         ServerState::Shutoff => Some(End::PoweredOff),
         ServerState::Deleted | ServerState::SoftDeleted => Some(End::Deleted),
-        ServerState::Error => Some(End::Failed(server.describe())),
+        ServerState::Error => {
+            let fault = server.fault.as_ref().map(|it| it.message.clone());
+            Some(End::Failed(fault.unwrap_or_else(|| server.describe())))
+        }
         _ => None,
     }
 }

@@ -1,0 +1,232 @@
+//! Whole builds in a cloud, as people type them. The cloud is one of pretence,
+//! whose guests say what an installer says; `make test-openstack-build` does
+//! the same in a real one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod quick;
+
+use std::{path::PathBuf, process::Output, time::Duration};
+
+use imgbuild::openstack::fake::{FakeCloud, Fault, Manners, Thing, When};
+use quick::{Work, text};
+
+/// What the quick installer says when all goes well.
+const INSTALL: &[&str] = &[
+    "[    0.000000] Linux version 6.1.0",
+    "imgbuild-quick: phase network",
+    "imgbuild-quick: phase components",
+    "imgbuild-quick: phase partitioning",
+    "imgbuild-quick: phase base-system",
+    "imgbuild-quick: phase packages",
+    "imgbuild-quick: packages 10/10",
+    "imgbuild-quick: phase boot-loader",
+    "imgbuild-quick: phase end",
+    "IMGBUILD-DONE",
+];
+/// What an installed system says.
+const SYSTEM: &[&str] =
+    &["Quick Linux, installed by imgbuild-quick, on ttyS0", "quickhost login: "];
+
+fn lines(of: &[&str]) -> Vec<String> {
+    of.iter().map(|it| (*it).to_owned()).collect()
+}
+
+fn manners() -> Manners {
+    Manners {
+        guest: Some(Duration::from_millis(1500)),
+        console: lines(INSTALL),
+        booted: lines(SYSTEM),
+        // As the real Nova with libvirt does.
+        console_when_off: true,
+        ..Manners::default()
+    }
+}
+
+/// A cloud, and a folder with a spec and a `clouds.yaml` that leads there.
+async fn cloud(manners: Manners) -> (FakeCloud, Work) {
+    let cloud = FakeCloud::start(manners).await.unwrap();
+    let work = Work::new("ok", "");
+    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
+    (cloud, work)
+}
+
+/// Runs imgbuild while the cloud serves.
+async fn imgbuild(work: &Work, arguments: &[&str]) -> Output {
+    let mut command = tokio::process::Command::from(work.command(arguments));
+    command
+        .env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml"))
+        .env_remove("OS_CLOUD")
+        .kill_on_drop(true);
+    command.output().await.unwrap()
+}
+
+const BUILD: [&str; 6] = ["build", "quick.toml", "--cloud", "fake", "--format", "plain"];
+
+/// What is in a cloud that a build could have made.
+fn things(cloud: &FakeCloud) -> Vec<(&'static str, String)> {
+    let mut things: Vec<_> =
+        cloud.things().into_iter().map(|Thing { kind, name, .. }| (kind, name)).collect();
+    things.sort();
+    things
+}
+
+#[tokio::test]
+async fn a_spec_becomes_an_image_in_glance_and_only_once() {
+    let (cloud, work) = cloud(manners()).await;
+    let before = things(&cloud);
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for phase in ["phase network", "phase packages", "phase end", "packages 10 of 10"] {
+        assert!(said.contains(phase), "{phase}: {said}");
+    }
+    let product = text(&output.stdout).trim().to_owned();
+    let made: Vec<_> = cloud.things().into_iter().filter(|it| it.id == product).collect();
+    assert_eq!(made.len(), 1, "{product}");
+    assert_eq!(made[0].name, "quick");
+    let mut after = things(&cloud);
+    after.retain(|it| !before.contains(it));
+    assert_eq!(after, [(made[0].kind, "quick".to_owned())]);
+    assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
+    assert!(!text(&work.everything(&output)).contains(quick::SECRET), "the password is somewhere");
+
+    let n_requests = cloud.requests().len();
+    let again = imgbuild(&work, &BUILD).await;
+    assert!(text(&again.stderr).contains("nothing has changed"), "{}", text(&again.stderr));
+    assert_eq!(text(&again.stdout).trim(), product);
+    let asked = cloud.requests();
+    let wrote = asked[n_requests..].iter().filter(|it| it.starts_with("POST /compute")).count();
+    assert_eq!(wrote, 0, "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_spec_becomes_a_volume_and_its_snapshot() {
+    let (cloud, work) = cloud(manners()).await;
+    let before = things(&cloud);
+    let output = imgbuild(&work, &[&BUILD[..], &["--target", "volume"]].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut after = things(&cloud);
+    after.retain(|it| !before.contains(it));
+    let kinds: Vec<_> = after.iter().map(|it| it.0).collect();
+    assert_eq!(kinds, ["snapshot", "volume"], "{after:?}");
+    assert_eq!(after[0].1, "quick");
+}
+
+/// A build that fails, and leaves nothing behind.
+async fn failure(manners: Manners, more: &[&str]) -> String {
+    let (cloud, work) = cloud(manners).await;
+    let before = things(&cloud);
+    let output = imgbuild(&work, &[&BUILD[..], more].concat()).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(text(&output.stdout).is_empty(), "{said}");
+    assert_eq!(things(&cloud), before, "{said}");
+    assert_eq!(work.leftovers(), Vec::<PathBuf>::new(), "{said}");
+    said
+}
+
+#[tokio::test]
+async fn an_error_of_the_installer_is_told_in_its_words() {
+    let mut console = lines(&INSTALL[..5]);
+    console.push(
+        "imgbuild-quick: error: base system: the package base-files could not be unpacked".into(),
+    );
+    // It hangs after its error: nothing but the console tells.
+    let said =
+        failure(Manners { console, guest: None, ..manners() }, &["--target", "volume"]).await;
+    assert!(said.contains("base-files could not be unpacked"), "{said}");
+    assert!(said.contains("base-system"), "{said}");
+}
+
+#[tokio::test]
+async fn a_poweroff_without_a_word_is_no_success() {
+    let console = lines(&INSTALL[..4]);
+    let said = failure(Manners { console, ..manners() }, &[]).await;
+    assert!(said.contains("stage `install` failed"), "{said}");
+}
+
+#[tokio::test]
+async fn the_fault_of_a_server_is_told() {
+    let fault = Some("No valid host was found. There are not enough hosts available.".to_owned());
+    let said = failure(Manners { fault, ..manners() }, &[]).await;
+    assert!(said.contains("No valid host was found"), "{said}");
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_boot_is_not_kept() {
+    let booted =
+        lines(&["Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)"]);
+    let said = failure(Manners { booted, ..manners() }, &[]).await;
+    assert!(said.contains("stage `verify` failed"), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_cloud_lacks_is_found_before_the_first_write() {
+    let flavors = vec![("small".to_owned(), 64, 1)];
+    let (cloud, work) = cloud(Manners { flavors, ..manners() }).await;
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("flavor"), "{said}");
+    let wrote = |it: &&String| !it.starts_with("GET") && !it.contains("/auth/tokens");
+    assert_eq!(cloud.requests().iter().find(wrote), None);
+}
+
+#[tokio::test]
+async fn requests_that_fail_once_do_not_fail_a_build() {
+    let (cloud, work) = cloud(manners()).await;
+    let before = things(&cloud).len();
+    for (path, fault) in [
+        ("POST /compute/v2.1/servers", Fault::ReplyLost),
+        ("PUT /image", Fault::Unavailable),
+        ("POST /image/v2/images", Fault::ReplyLost),
+        ("PATCH /image", Fault::Broken),
+        ("DELETE /compute", Fault::Unavailable),
+        ("GET /compute/v2.1/servers/", Fault::Expired),
+    ] {
+        cloud.fail(When::Matching(path.to_owned(), 1), fault);
+    }
+    let output = imgbuild(&work, &BUILD).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(things(&cloud).len(), before + 1, "{:?}", things(&cloud));
+}
+
+#[tokio::test]
+async fn what_a_killed_build_left_in_the_cloud_is_given_back() {
+    let (cloud, work) =
+        cloud(Manners { guest: None, console: lines(&INSTALL[..5]), ..manners() }).await;
+    let before = things(&cloud);
+    let mut command = tokio::process::Command::from(work.command(&BUILD));
+    command.env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml")).env_remove("OS_CLOUD");
+    let mut child = command.kill_on_drop(true).spawn().unwrap();
+    let is_up = async {
+        while !things(&cloud).iter().any(|it| it.0 == "server") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), is_up).await.unwrap();
+    child.kill().await.unwrap();
+    assert_ne!(things(&cloud), before);
+
+    let output = imgbuild(&work, &["cleanup"]).await;
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}{}", text(&output.stdout));
+    assert_eq!(things(&cloud), before, "{said}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_in_a_cloud_is_refused_at_once() {
+    for (more, wanted) in [
+        ("[verify]\nssh = { user = \"root\" }\n", "not proved over SSH"),
+        (
+            "[[stages]]\nname = \"in\"\nafter = \"install\"\nssh = { run = [\"true\"] }\n",
+            "works in a guest",
+        ),
+    ] {
+        let work = Work::new("ok", more);
+        let output = imgbuild(&work, &BUILD).await;
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(wanted), "{wanted}: {said}");
+    }
+}
