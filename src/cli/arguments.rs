@@ -105,6 +105,9 @@ pub struct SpecArguments {
     #[command(flatten)]
     /// What replaces parts of the spec
     pub overrides: Overrides,
+    /// Of a matrix, the builds with this value, such as os=rocky-9
+    #[arg(long, value_name = "AXIS=VALUE")]
+    pub only: Vec<String>,
 }
 
 /// Values of variables.

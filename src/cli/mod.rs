@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod build;
+mod builds;
 mod check;
 mod console;
 mod doctor;

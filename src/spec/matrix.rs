@@ -102,6 +102,13 @@ fn axes<'a>(document: &Document, matrix: &'a Entry, errors: &mut Vec<SpecError>)
             continue;
         }
         check_axis(document, entry, errors);
+        if values.is_empty() {
+            errors.push(
+                SpecError::new("too-few", format!("`matrix.{}` has no values", entry.key))
+                    .at(entry.key_span.clone(), "needs at least one")
+                    .help("give it a value, or leave the axis out"),
+            );
+        }
         for (i, value) in values.iter().enumerate() {
             let text = value.plain_text();
             let first = values.iter().take(i).find(|it| it.plain_text() == text);
