@@ -24,7 +24,7 @@ use crate::{
 
 /// `imgbuild build`
 pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let mut all = builds::prepared(&arguments.spec, cx).await?;
+    let mut all = builds::prepared(&arguments.spec, arguments.fix, cx).await?;
     if all.len() == 1 {
         return build_one(arguments, cx, all.swap_remove(0)).await;
     }

@@ -8,14 +8,16 @@ use super::{
     arguments::SpecArguments,
     failure::{Failure, Plain},
     load::{self, Loaded},
+    mend,
     prepare::{self, Prepared},
 };
 use crate::spec::Mode;
 
 /// Everything that the arguments name, ready to be shown or run; at least one.
-/// Warnings are printed, each once.
+/// Warnings are printed, each once. With `fix` answer files are mended first.
 pub(super) async fn prepared(
     arguments: &SpecArguments,
+    fix: bool,
     cx: &Surroundings,
 ) -> Result<Vec<Prepared>, Failure> {
     let catalogue = load::catalogue(&cx.home)?;
@@ -27,6 +29,9 @@ pub(super) async fn prepared(
             format!("--output is one file, and the spec makes {} images", all.len()),
             "choose one with `--only`, or set `target.file.path` in the spec",
         )));
+    }
+    if fix {
+        mend::builds(&all, &catalogue)?;
     }
     for note in all.iter().flat_map(|it| &it.worked_out) {
         _ = writeln!(std::io::stderr(), "{note}");

@@ -9,7 +9,7 @@ use super::{
     arguments::{Lint, Overrides, ReportFormat, Validate},
     failure::{self, Failure, Status},
     load::{self, Loaded},
-    prepare, print_json,
+    mend, prepare, print_json,
 };
 use crate::{
     answer,
@@ -75,6 +75,12 @@ fn validate_one(
             return false;
         }
     };
+    if arguments.fix
+        && let Err(failure) = mend::builds(&all, catalogue)
+    {
+        sink.failure(&failure, path);
+        return false;
+    }
     let mut is_right = true;
     // What an answer file that cannot be rendered uses is not known.
     let mut is_known = true;
@@ -166,13 +172,18 @@ pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     let mut is_wrong = false;
     for path in &arguments.files {
-        let text = load::read(path)?;
-        let inspection = answer::inspect(path.as_str(), &text, &catalogue);
+        let mut text = load::read(path)?;
+        let mut inspection = answer::inspect(path.as_str(), &text, &catalogue);
         let id = arguments.os.clone().or_else(|| inspection.os_id());
         let os = match id {
             Some(id) => Some(catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, &catalogue))?),
             None => None,
         };
+        if arguments.fix {
+            mend::file(path, os.as_deref(), &catalogue)?;
+            text = load::read(path)?;
+            inspection = answer::inspect(path.as_str(), &text, &catalogue);
+        }
         let findings = answer::lint(&inspection, os.as_deref(), &text);
         is_wrong |= findings.is_fatal();
         match (arguments.format, findings.report(path.as_str(), &text)) {

@@ -13,6 +13,7 @@ mod generate;
 mod home;
 mod init;
 mod load;
+mod mend;
 mod os;
 mod prepare;
 mod runs;
