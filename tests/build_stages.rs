@@ -29,6 +29,10 @@ fn build_with(work: &Work, programs: &[&Path]) -> Output {
     work.command(&["build", "quick.toml", "--format", "plain"]).env("PATH", path).output().unwrap()
 }
 
+fn build(work: &Work) -> std::process::Output {
+    work.command(&["build", "quick.toml", "--format", "plain"]).output().unwrap()
+}
+
 fn runner(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runners").join(name)
 }
@@ -166,7 +170,7 @@ after = "convert"
 ssh = { run = ["echo there is no such unit >&2; exit 4"] }
 "#,
     );
-    let output = work.build();
+    let output = build(&work);
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("there is no such unit") && said.contains("look"), "{said}");

@@ -123,6 +123,7 @@ async fn failure(manners: Manners, more: &[&str]) -> String {
     assert!(text(&output.stdout).is_empty(), "{said}");
     assert_eq!(things(&cloud), before, "{said}");
     assert_eq!(work.leftovers(), Vec::<PathBuf>::new(), "{said}");
+    assert_eq!(work.machines(), Vec::<u32>::new(), "nothing runs here");
     said
 }
 

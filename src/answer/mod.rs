@@ -8,6 +8,7 @@ mod agama;
 mod autoinstall;
 mod autoyast;
 mod finding;
+mod fix;
 mod hints;
 mod inspection;
 mod kickstart;
@@ -19,6 +20,7 @@ mod xml;
 mod yaml;
 
 pub use finding::{AnswerReport, Finding, FindingSeverity, Findings};
+pub use fix::{Change, fix};
 pub use inspection::{End, Inspection, Password, RemoteView, Stated};
 pub use lint::{check, check_build, lint};
 

@@ -105,6 +105,9 @@ pub struct SpecArguments {
     #[command(flatten)]
     /// What replaces parts of the spec
     pub overrides: Overrides,
+    /// Of a matrix, the builds with this value, such as os=rocky-9
+    #[arg(long, value_name = "AXIS=VALUE")]
+    pub only: Vec<String>,
 }
 
 /// Values of variables.
@@ -193,6 +196,9 @@ pub struct Validate {
     /// Specs (.toml, .yaml) and answer files
     #[arg(required = true)]
     pub specs: Vec<Utf8PathBuf>,
+    /// Mend answer files that reboot, halt or ask, and show what was written
+    #[arg(long)]
+    pub fix: bool,
     #[command(flatten)]
     /// Values of variables
     pub values: Values,
@@ -242,6 +248,9 @@ pub struct Build {
     /// Build even if nothing has changed since the image was made
     #[arg(long)]
     pub force: bool,
+    /// Mend answer files that reboot, halt or ask, and show what was written
+    #[arg(long)]
+    pub fix: bool,
     /// Go on with a run that was killed or kept, by its ID
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
@@ -280,6 +289,9 @@ pub struct Lint {
     /// The operating system it is for, where the file does not say so
     #[arg(short = 'v', long = "os", value_name = "ID")]
     pub os: Option<String>,
+    /// Mend what reboots, halts or asks, and show what was written
+    #[arg(long)]
+    pub fix: bool,
     /// How to print what is wrong
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     pub format: ReportFormat,

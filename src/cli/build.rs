@@ -8,9 +8,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{
     Surroundings,
     arguments::{Build as BuildArguments, BuildFormat, OnError},
-    cloud,
+    builds, cloud,
     failure::{self, Failure, Plain, Status},
-    load, prepare,
     prepare::Prepared,
     runs, story,
 };
@@ -21,20 +20,58 @@ use crate::{
     openstack::Cloud,
     plan::Plan,
     runner::{Observed, OpenstackRunner, Place, QemuRunner, folder::RunFolder, manifest},
-    spec::Mode,
     ui,
 };
 
 /// `imgbuild build`
 pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let catalogue = load::catalogue(&cx.home)?;
-    let spec = &arguments.spec;
-    let loaded = load::load(&spec.spec, &spec.values, &spec.overrides, &catalogue, Mode::Build)?;
-    for note in &loaded.worked_out {
-        _ = writeln!(std::io::stderr(), "{note}");
+    let mut all = builds::prepared(&arguments.spec, arguments.fix, cx).await?;
+    if all.len() == 1 {
+        return build_one(arguments, cx, all.swap_remove(0)).await;
     }
-    let mut prepared = prepare::prepare(loaded, cx).await?;
-    load::print_warnings(&prepared.loaded.checked, &prepared.rendered.used, cx.colours);
+    if arguments.resume.is_some() {
+        return Err(Failure::usage(Plain::new(
+            "--resume is for one run, and the spec makes several images",
+            "choose one of them with `--only`",
+        )));
+    }
+    // Nothing runs before all are right; warnings are said with each build.
+    for prepared in all.iter().filter(|it| it.findings.is_fatal()) {
+        prepared.print_findings(cx.colours)?;
+    }
+    let n_all = all.len();
+    let mut failed = Vec::new();
+    let mut status = Status::Failed;
+    for (i, prepared) in all.into_iter().enumerate() {
+        let name = prepared.plan.name.clone();
+        if matches!(arguments.format, BuildFormat::Auto | BuildFormat::Plain) {
+            _ = writeln!(std::io::stderr(), "build {} of {n_all}: {name}", i + 1);
+        }
+        let Err(failure) = build_one(arguments, cx, prepared).await else { continue };
+        if let Some(report) = &failure.report {
+            failure::print(report.as_ref(), cx.colours);
+        }
+        failed.push(name);
+        if failure.status == Status::LeftBehind {
+            status = Status::LeftBehind;
+        }
+        if failure.status == Status::Interrupted {
+            status = failure.status;
+            break;
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    _ = writeln!(std::io::stderr(), "of {n_all} builds not made: {}", failed.join(", "));
+    Err(Failure::silent(status))
+}
+
+async fn build_one(
+    arguments: &BuildArguments,
+    cx: &Surroundings,
+    mut prepared: Prepared,
+) -> Result<(), Failure> {
     prepared.print_findings(cx.colours)?;
     if let Some(timeout) = arguments.timeout {
         prepared.limit(timeout);

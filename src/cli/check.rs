@@ -9,7 +9,7 @@ use super::{
     arguments::{Lint, Overrides, ReportFormat, Validate},
     failure::{self, Failure, Status},
     load::{self, Loaded},
-    prepare, print_json,
+    mend, prepare, print_json,
 };
 use crate::{
     answer,
@@ -66,44 +66,66 @@ fn validate_one(
     catalogue: &Catalogue,
     sink: &mut Sink<'_>,
 ) -> bool {
-    let loaded =
-        load::load(path, &arguments.values, &Overrides::default(), catalogue, Mode::Validate);
-    let loaded = match loaded {
-        Ok(loaded) => loaded,
+    let overrides = Overrides::default();
+    let all = load::load_all(path, &arguments.values, &overrides, catalogue, Mode::Validate);
+    let all = match all {
+        Ok(all) => all,
         Err(failure) => {
             sink.failure(&failure, path);
             return false;
         }
     };
-    match check_answers(&loaded) {
-        Ok((findings, used)) => {
-            let build = loaded.build();
-            let name = prepare::answer_name(build);
-            match sink.format {
-                ReportFormat::Human => {
-                    load::print_warnings(&loaded.checked, &used, sink.colours);
-                    if let Some(report) = findings.0.report(&name, &findings.1) {
-                        failure::print(&report, sink.colours);
-                    }
-                }
-                ReportFormat::Json => {
-                    let mut warnings = loaded.checked.warnings.clone();
-                    warnings.extend(loaded.checked.unused_variables(&used));
-                    sink.reports.extend(
-                        SpecErrors::of_warnings(&loaded.checked.document, warnings).reports(),
-                    );
-                    if let Some(report) = findings.0.report(&name, &findings.1) {
-                        sink.reports.extend(reports_of(&report, path));
-                    }
-                }
+    if arguments.fix
+        && let Err(failure) = mend::builds(&all, catalogue)
+    {
+        sink.failure(&failure, path);
+        return false;
+    }
+    let mut is_right = true;
+    // What an answer file that cannot be rendered uses is not known.
+    let mut is_known = true;
+    let mut used = std::collections::BTreeSet::new();
+    let mut answers = Vec::new();
+    for loaded in &all {
+        match check_answers(loaded) {
+            Ok((found, more)) => {
+                is_right &= !found.0.is_fatal();
+                used.extend(more);
+                answers.push((loaded, found));
             }
-            !findings.0.is_fatal()
-        }
-        Err(failure) => {
-            sink.failure(&failure, path);
-            false
+            Err(failure) => {
+                sink.failure(&failure, path);
+                is_right = false;
+                is_known = false;
+            }
         }
     }
+    // What several builds of a matrix have in common is said once.
+    let mut said = std::collections::BTreeSet::new();
+    for (i, (loaded, (findings, text))) in answers.into_iter().enumerate() {
+        let used = (i == 0 && is_known).then_some(&used);
+        let name = prepare::answer_name(loaded.build());
+        let report = findings.report(&name, &text).filter(|_| said.insert((name.clone(), text)));
+        match sink.format {
+            ReportFormat::Human => {
+                load::print_warnings(&loaded.checked, used, sink.colours);
+                if let Some(report) = report {
+                    failure::print(&report, sink.colours);
+                }
+            }
+            ReportFormat::Json => {
+                let mut warnings = loaded.checked.warnings.clone();
+                warnings
+                    .extend(used.map(|it| loaded.checked.unused_variables(it)).unwrap_or_default());
+                sink.reports
+                    .extend(SpecErrors::of_warnings(&loaded.checked.document, warnings).reports());
+                if let Some(report) = report {
+                    sink.reports.extend(reports_of(&report, path));
+                }
+            }
+        }
+    }
+    is_right
 }
 
 type Answers = ((answer::Findings, String), std::collections::BTreeSet<String>);
@@ -150,13 +172,18 @@ pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
     let mut reports = Vec::new();
     let mut is_wrong = false;
     for path in &arguments.files {
-        let text = load::read(path)?;
-        let inspection = answer::inspect(path.as_str(), &text, &catalogue);
+        let mut text = load::read(path)?;
+        let mut inspection = answer::inspect(path.as_str(), &text, &catalogue);
         let id = arguments.os.clone().or_else(|| inspection.os_id());
         let os = match id {
             Some(id) => Some(catalogue.get(&id).ok_or_else(|| load::unknown_os(&id, &catalogue))?),
             None => None,
         };
+        if arguments.fix {
+            mend::file(path, os.as_deref(), &catalogue)?;
+            text = load::read(path)?;
+            inspection = answer::inspect(path.as_str(), &text, &catalogue);
+        }
         let findings = answer::lint(&inspection, os.as_deref(), &text);
         is_wrong |= findings.is_fatal();
         match (arguments.format, findings.report(path.as_str(), &text)) {

@@ -50,14 +50,14 @@ impl Loaded {
 }
 
 /// Reads a spec or an answer file, checks it, and applies what the command line
-/// replaces.
-pub(super) fn load(
+/// replaces. A matrix makes several builds of one spec.
+pub(super) fn load_all(
     path: &Utf8Path,
     values: &Values,
     overrides: &Overrides,
     catalogue: &Catalogue,
     mode: Mode,
-) -> Result<Loaded, Failure> {
+) -> Result<Vec<Loaded>, Failure> {
     let inputs = inputs(values)?;
     let text = read(path)?;
     let folder = path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
@@ -70,10 +70,16 @@ pub(super) fn load(
             (format!("(worked out from {path})"), generated.text, Syntax::Toml, generated.notes)
         }
     };
-    let mut checked = spec::check_text(&name, &text, syntax, &inputs, catalogue, mode)
-        .map_err(Failure::invalid)?;
-    apply(&mut checked.build, overrides, catalogue)?;
-    Ok(Loaded { checked, folder: folder.to_owned(), worked_out })
+    let files = Templates { folder: folder.to_owned() };
+    let document = spec::open(&name, &text, syntax, &files).map_err(Failure::invalid)?;
+    let builds = spec::check_all(&document, &inputs, catalogue, mode).map_err(Failure::invalid)?;
+    let mut all = Vec::new();
+    for mut checked in builds {
+        apply(&mut checked.build, overrides, catalogue)?;
+        let worked_out = if all.is_empty() { worked_out.clone() } else { Vec::new() };
+        all.push(Loaded { checked, folder: folder.to_owned(), worked_out });
+    }
+    Ok(all)
 }
 
 /// Applies what the command line replaces.
@@ -238,14 +244,15 @@ fn inputs(values: &Values) -> Result<Inputs, Failure> {
     Ok(inputs)
 }
 
-/// Prints warnings as people see them.
+/// Prints warnings as people see them; with what the answer files use, also those
+/// of variables that nothing uses.
 pub(super) fn print_warnings(
     checked: &Checked,
-    used: &std::collections::BTreeSet<String>,
+    used: Option<&std::collections::BTreeSet<String>>,
     colours: bool,
 ) {
     let mut warnings = checked.warnings.clone();
-    warnings.extend(checked.unused_variables(used));
+    warnings.extend(used.map(|it| checked.unused_variables(it)).unwrap_or_default());
     if !warnings.is_empty() {
         super::failure::print(&SpecErrors::of_warnings(&checked.document, warnings), colours);
     }

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod build;
+mod builds;
 mod check;
 mod cloud;
 mod console;
@@ -13,6 +14,7 @@ mod generate;
 mod home;
 mod init;
 mod load;
+mod mend;
 mod os;
 mod prepare;
 mod runs;

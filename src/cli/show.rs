@@ -5,8 +5,8 @@ use std::io::Write as _;
 use super::{
     Surroundings,
     arguments::{Plan, ReportFormat, SpecArguments},
+    builds,
     failure::Failure,
-    load,
     prepare::{self, Prepared},
     print_json,
 };
@@ -15,30 +15,22 @@ use crate::{
     model::{Build, Target},
     runner::manifest,
     source::{self, Survey},
-    spec::Mode,
     units::Size,
 };
 
-async fn prepared(arguments: &SpecArguments, cx: &Surroundings) -> Result<Prepared, Failure> {
-    let catalogue = load::catalogue(&cx.home)?;
-    let loaded = load::load(
-        &arguments.spec,
-        &arguments.values,
-        &arguments.overrides,
-        &catalogue,
-        Mode::Build,
-    )?;
-    for note in &loaded.worked_out {
-        _ = writeln!(std::io::stderr(), "{note}");
-    }
-    let prepared = prepare::prepare(loaded, cx).await?;
-    load::print_warnings(&prepared.loaded.checked, &prepared.rendered.used, cx.colours);
-    Ok(prepared)
-}
-
 /// `imgbuild render`
 pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let prepared = prepared(arguments, cx).await?;
+    let all = builds::prepared(arguments, false, cx).await?;
+    for prepared in &all {
+        if all.len() > 1 {
+            _ = writeln!(std::io::stdout(), "# build: {}", prepared.plan.name);
+        }
+        render_one(prepared, cx)?;
+    }
+    Ok(())
+}
+
+fn render_one(prepared: &Prepared, cx: &Surroundings) -> Result<(), Failure> {
     let build = prepared.loaded.build();
     let mut out = std::io::stdout().lock();
     let mask = |text: &str| prepared.redactor.mask(text);
@@ -57,25 +49,54 @@ pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Resu
 
 /// `imgbuild plan`
 pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Failure> {
-    let prepared = prepared(&arguments.spec, cx).await?;
+    let all = builds::prepared(&arguments.spec, false, cx).await?;
+    let mut documents = Vec::new();
+    for (i, prepared) in all.iter().enumerate() {
+        if arguments.format == ReportFormat::Json {
+            documents.push(document_of(prepared, cx, arguments.offline).await);
+            continue;
+        }
+        if all.len() > 1 {
+            let gap = if i == 0 { "" } else { "\n" };
+            let name = &prepared.plan.name;
+            _ = writeln!(std::io::stdout(), "{gap}# build {} of {}: {name}", i + 1, all.len());
+        }
+        print_one(prepared, cx, arguments.offline).await?;
+    }
+    if let [document] = documents.as_slice() {
+        print_json(document);
+    } else if !documents.is_empty() {
+        print_json(&documents);
+    }
+    Ok(())
+}
+
+/// Whether the image is there and was made of the same inputs.
+fn is_current(prepared: &Prepared) -> bool {
     let build = prepared.loaded.build();
-    let current = match &build.target {
+    match &build.target {
         Target::File(target) => {
             manifest::of(&target.path).is_some_and(|it| it.inputs == prepared.inputs)
         }
         _ => false,
-    };
-    let survey = survey(build, cx, arguments.offline).await;
-    if arguments.format == ReportFormat::Json {
-        print_json(&serde_json::json!({
-            "plan": prepared.plan, "inputs": prepared.inputs, "nothing-changed": current,
-            "fetch": survey.files.iter().map(|it| serde_json::json!({
-                "what": it.what, "url": it.url, "cached": it.is_cached, "bytes": it.bytes,
-            })).collect::<Vec<_>>(),
-            "notes": survey.notes,
-        }));
-        return Ok(());
     }
+}
+
+async fn document_of(prepared: &Prepared, cx: &Surroundings, offline: bool) -> serde_json::Value {
+    let survey = survey(prepared.loaded.build(), cx, offline).await;
+    serde_json::json!({
+        "plan": prepared.plan,
+        "inputs": prepared.inputs,
+        "nothing-changed": is_current(prepared),
+        "fetch": survey.files.iter().map(|it| serde_json::json!({
+            "what": it.what, "url": it.url, "cached": it.is_cached, "bytes": it.bytes,
+        })).collect::<Vec<_>>(),
+        "notes": survey.notes,
+    })
+}
+
+async fn print_one(prepared: &Prepared, cx: &Surroundings, offline: bool) -> Result<(), Failure> {
+    let survey = survey(prepared.loaded.build(), cx, offline).await;
     let mut out = std::io::stdout().lock();
     _ = writeln!(out, "{}", prepared.redactor.mask(&prepared.plan.to_string()).trim_end());
     _ = writeln!(out, "\nto fetch:");
@@ -91,7 +112,7 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
         _ = writeln!(out, "      {}", prepared.redactor.mask(note));
     }
     _ = writeln!(out, "\ninputs {}", prepared.inputs);
-    if current {
+    if is_current(prepared) {
         _ = writeln!(
             out,
             "nothing has changed since the image was built; `build` would do nothing"

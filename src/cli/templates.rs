@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 use include_dir::{Dir, include_dir};
 
-use crate::render::TemplateLoader;
+use crate::{render::TemplateLoader, spec::Includes};
 
 static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
@@ -19,6 +19,19 @@ pub(super) struct Templates {
 impl TemplateLoader for Templates {
     fn load(&self, name: &str) -> Option<String> {
         self.own(name).or_else(|| built_in(name).map(str::to_owned))
+    }
+}
+
+impl Includes for Templates {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let refused = |it: std::io::Error| it.kind().to_string();
+        let folder = self.folder.canonicalize_utf8().map_err(refused)?;
+        let path = folder.join(path).canonicalize_utf8().map_err(refused)?;
+        if !path.starts_with(&folder) {
+            return Err("it is a link out of the spec's folder".to_owned());
+        }
+        let bytes = fs_err::read(path).map_err(refused)?;
+        String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
     }
 }
 
@@ -58,5 +71,8 @@ mod tests {
         let templates = Templates { folder: folder.path().to_path_buf().try_into().unwrap() };
         assert_eq!(templates.load("link.cfg"), None);
         assert_eq!(templates.load("own.cfg").as_deref(), Some("mine"));
+        assert!(templates.read("link.cfg").unwrap_err().contains("link"));
+        assert_eq!(templates.read("own.cfg").as_deref(), Ok("mine"));
+        assert!(templates.read("none.cfg").is_err());
     }
 }

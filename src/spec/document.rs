@@ -31,6 +31,9 @@ impl Syntax {
 }
 
 /// A text and the tree that was read from it.
+///
+/// Where a spec includes other files, their texts follow the spec's own, and
+/// places count through all of them; `parts` says which file a place is in.
 #[derive(Clone)]
 pub struct Document {
     /// The file's name, as messages give it.
@@ -41,6 +44,23 @@ pub struct Document {
     pub syntax: Syntax,
     /// The whole document, a table.
     pub root: Node,
+    /// The files of the text, the spec itself first.
+    pub(super) parts: Vec<Part>,
+    /// What the matrix chose for this build: axis and value.
+    pub(super) chosen: Vec<(String, Node)>,
+}
+
+/// A file among the texts of a document.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    /// Its name, for messages.
+    pub(super) name: String,
+    /// Its language.
+    pub(super) syntax: Syntax,
+    /// Its bytes.
+    pub(super) range: Range<usize>,
+    /// What it says by itself; nothing where it cannot be read.
+    pub(super) root: Option<Node>,
 }
 
 /// A value with its place in the text.
@@ -119,7 +139,16 @@ impl Document {
             Syntax::Toml => toml_tree::parse(text)?,
             Syntax::Yaml => yaml_tree::parse(text)?,
         };
-        Ok(Self { name: name.to_owned(), text: text.to_owned(), syntax, root })
+        let part =
+            Part { name: name.to_owned(), syntax, range: 0..text.len(), root: Some(root.clone()) };
+        Ok(Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            syntax,
+            root,
+            parts: vec![part],
+            chosen: Vec::new(),
+        })
     }
 
     /// The node at a path of keys and indices.
@@ -154,9 +183,13 @@ impl Document {
         }
     }
 
-    /// The line and the column of a byte, both from 1; columns count characters.
+    /// The line and the column of a byte in its file, both from 1; columns count
+    /// characters.
     pub fn line_and_column(&self, offset: usize) -> (usize, usize) {
-        line_and_column(&self.text, offset)
+        let part = self.parts.iter().find(|it| offset <= it.range.end);
+        let range = part.map_or(0..self.text.len(), |it| it.range.clone());
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        line_and_column(text, offset.saturating_sub(range.start))
     }
 }
 
@@ -173,6 +206,21 @@ impl Node {
         Self { value, span, plain: None }
     }
 
+    /// The same, for a text that starts `by` bytes later.
+    pub(super) fn shift(&mut self, by: usize) {
+        self.span = self.span.start + by..self.span.end + by;
+        match &mut self.value {
+            Value::Array(items) => items.iter_mut().for_each(|it| it.shift(by)),
+            Value::Table(entries) => {
+                for entry in entries {
+                    entry.key_span = entry.key_span.start + by..entry.key_span.end + by;
+                    entry.value.shift(by);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The entry of a table.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries().iter().find(|it| it.key == key)
@@ -183,6 +231,22 @@ impl Node {
         match &self.value {
             Value::Table(entries) => entries,
             _ => &[],
+        }
+    }
+
+    /// Sets an entry of a table, which keeps its place where it is there.
+    pub(super) fn set(&mut self, key: &str, key_span: &Range<usize>, value: Self) {
+        let Value::Table(entries) = &mut self.value else { return };
+        match entries.iter_mut().find(|it| it.key == key) {
+            Some(entry) => entry.value = value,
+            None => entries.push(Entry { key: key.to_owned(), key_span: key_span.clone(), value }),
+        }
+    }
+
+    /// Takes entries out of a table.
+    pub(super) fn remove(&mut self, keys: &[&str]) {
+        if let Value::Table(entries) = &mut self.value {
+            entries.retain(|it| !keys.contains(&it.key.as_str()));
         }
     }
 
@@ -206,6 +270,15 @@ impl Node {
     /// Whether it is a table or an array.
     pub fn is_container(&self) -> bool {
         matches!(self.value, Value::Array(_) | Value::Table(_))
+    }
+
+    /// A scalar as it is written, for names and comparisons.
+    pub(super) fn plain_text(&self) -> String {
+        match (&self.plain, &self.value) {
+            (Some(plain), _) => plain.clone(),
+            (None, Value::String(text) | Value::Date(text)) => text.clone(),
+            _ => self.to_json().to_string(),
+        }
     }
 
     /// What it is, for "found …".

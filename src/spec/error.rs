@@ -1,6 +1,7 @@
 //! Mistakes in a spec, each with its place and what to do about it.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::Range,
     sync::{Arc, LazyLock},
@@ -10,7 +11,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use regex::Regex;
 use serde::Serialize;
 
-use super::document::{Document, Node, Syntax, Value, line_and_column};
+use super::document::{Document, Entry, Node, Part, Syntax, Value, line_and_column};
 
 /// One mistake, or one warning.
 ///
@@ -104,9 +105,68 @@ impl SpecError {
     pub(super) fn within(mut self, document: &Document) -> Self {
         self.source = Some(Arc::new(NamedSource::new(
             &document.name,
-            masked_text(&document.text, Some(document)),
+            masked_text(&document.text, &[&document.root]),
         )));
         self
+    }
+
+    /// The places from here on count from `by`.
+    #[must_use]
+    pub(super) fn shift(mut self, by: usize) -> Self {
+        for (span, _) in &mut self.labels {
+            *span = span.start + by..span.end + by;
+        }
+        self
+    }
+
+    /// Says more in the help.
+    pub(super) fn add_help(&mut self, more: &str) {
+        self.help = Some(match self.help.take() {
+            Some(help) => format!("{help}; {more}"),
+            None => more.to_owned(),
+        });
+    }
+
+    /// What tells this mistake from another.
+    pub(super) fn identity(&self) -> (&'static str, String, Vec<(usize, usize)>) {
+        let places = self.spans().map(|it| (it.start, it.end)).collect();
+        (self.code, self.message.clone(), places)
+    }
+
+    /// Moves the places into the file that the first of them is in. Those in
+    /// other files are named in the help, as a report shows one file.
+    fn settle(&mut self, text: &str, parts: &[Part], sources: &[Arc<NamedSource<String>>]) {
+        let part_of = |at: usize| parts.iter().position(|it| at <= it.range.end).unwrap_or(0);
+        let home = self.labels.first().map_or(0, |(span, _)| part_of(span.start));
+        if parts.get(home).is_some_and(|it| it.syntax == Syntax::Yaml) {
+            self.message = in_yaml(&self.message);
+            self.help = self.help.take().map(|it| in_yaml(&it));
+        }
+        if parts.len() < 2 {
+            return;
+        }
+        let mut elsewhere = Vec::new();
+        for (span, label) in std::mem::take(&mut self.labels) {
+            let number = part_of(span.start);
+            let Some(part) = parts.get(number) else { continue };
+            let start = part.range.start;
+            if number == home {
+                self.labels.push((
+                    span.start.saturating_sub(start)..span.end.saturating_sub(start),
+                    label,
+                ));
+            } else {
+                let inner = text.get(part.range.clone()).unwrap_or_default();
+                let line = line_and_column(inner, span.start.saturating_sub(start)).0;
+                elsewhere.push(format!("{}:{line}: {label}", part.name));
+            }
+        }
+        for place in elsewhere {
+            self.add_help(&place);
+        }
+        if home > 0 {
+            self.source = sources.get(home).cloned();
+        }
     }
 
     /// The kind of mistake, such as `unknown-key`.
@@ -178,30 +238,45 @@ impl Diagnostic for SpecError {
 }
 
 impl SpecErrors {
-    /// Mistakes in a text, in the order of their places.
+    /// Mistakes in a text of one or more files, in the order of their places.
+    /// `root` is what the files say together, where they can be read.
     pub(super) fn new(
-        name: &str,
         text: &str,
-        document: Option<&Document>,
+        parts: &[Part],
+        root: Option<&Node>,
         mut errors: Vec<SpecError>,
     ) -> Self {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if document.is_some_and(|it| it.syntax == Syntax::Yaml) {
-            for error in errors.iter_mut().filter(|it| it.source.is_none()) {
-                error.message = in_yaml(&error.message);
-                error.help = error.help.take().map(|it| in_yaml(&it));
-            }
-        }
+        let roots: Vec<_> =
+            root.into_iter().chain(parts.iter().filter_map(|it| it.root.as_ref())).collect();
+        let is_readable = parts.iter().all(|it| it.root.is_some());
+        let shown = masked_text(text, if is_readable { &roots } else { &[] });
+        let sources: Vec<_> = parts
+            .iter()
+            .map(|it| {
+                let text = shown.get(it.range.clone()).unwrap_or_default();
+                Arc::new(NamedSource::new(&it.name, text.to_owned()))
+            })
+            .collect();
         errors.sort_by_key(|it| it.span().map_or(usize::MAX, |span| span.start));
-        let text = Arc::new(NamedSource::new(name, masked_text(text, document)));
+        for error in errors.iter_mut().filter(|it| it.source.is_none()) {
+            error.settle(text, parts, &sources);
+        }
         let n_found = errors.len();
         errors.truncate(MOST_SHOWN);
-        Self { name: name.to_owned(), text, errors, n_found }
+        let name = parts.first().map(|it| it.name.clone()).unwrap_or_default();
+        let empty = || Arc::new(NamedSource::new(&name, String::new()));
+        let text = sources.first().cloned().unwrap_or_else(empty);
+        Self { name, text, errors, n_found }
+    }
+
+    /// Mistakes found in a document.
+    pub(super) fn of(document: &Document, errors: Vec<SpecError>) -> Self {
+        Self::new(&document.text, &document.parts, Some(&document.root), errors)
     }
 
     /// Warnings of a spec that is otherwise right, to be shown like its mistakes.
     pub fn of_warnings(document: &Document, warnings: Vec<SpecError>) -> Self {
-        Self::new(&document.name, &document.text, Some(document), warnings)
+        Self::of(document, warnings)
     }
 
     /// The mistakes themselves.
@@ -260,12 +335,10 @@ fn in_yaml(text: &str) -> String {
 }
 
 /// The text as it may be shown: what a sensitive variable is set to in it is
-/// overwritten, byte by byte, so that places stay where they are.
-fn masked_text(text: &str, document: Option<&Document>) -> String {
-    let spans = match document {
-        Some(document) => secret_spans(&document.root),
-        None => secret_lines(text),
-    };
+/// overwritten, byte by byte, so that places stay where they are. `roots` are
+/// what is read of it; nothing where it cannot be read.
+fn masked_text(text: &str, roots: &[&Node]) -> String {
+    let spans = if roots.is_empty() { secret_lines(text) } else { secret_spans(roots) };
     let mut bytes = text.as_bytes().to_vec();
     for span in spans {
         for byte in bytes.get_mut(span).unwrap_or_default() {
@@ -277,8 +350,9 @@ fn masked_text(text: &str, document: Option<&Document>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The defaults of variables that are, or may be meant to be, sensitive.
-fn secret_spans(root: &Node) -> Vec<Range<usize>> {
+/// The defaults of variables that are, or may be meant to be, sensitive, in any
+/// of the files.
+fn secret_spans(roots: &[&Node]) -> Vec<Range<usize>> {
     fn all_of(node: &Node, spans: &mut Vec<Range<usize>>) {
         match &node.value {
             Value::Array(items) => items.iter().for_each(|it| all_of(it, spans)),
@@ -286,16 +360,28 @@ fn secret_spans(root: &Node) -> Vec<Range<usize>> {
             _ => spans.push(node.span.clone()),
         }
     }
+    let variables = |root: &'_ Node| -> Vec<Entry> {
+        root.entry("variables").map(|it| it.value.entries().to_vec()).unwrap_or_default()
+    };
+    let is_secret = |it: &Entry| {
+        let sensitive = it.value.entry("sensitive").map(|it| &it.value.value);
+        !matches!(sensitive, None | Some(Value::Bool(false)))
+    };
+    let all: Vec<_> = roots.iter().flat_map(|it| variables(it)).collect();
+    let secrets: BTreeSet<_> =
+        all.iter().filter(|it| is_secret(it)).map(|it| it.key.as_str()).collect();
     let mut spans = Vec::new();
-    let variables = root.entry("variables").map(|it| it.value.entries()).unwrap_or_default();
-    for variable in variables {
-        let sensitive = variable.value.entry("sensitive").map(|it| &it.value.value);
-        if !matches!(sensitive, None | Some(Value::Bool(false))) {
-            for key in ["default", "choices"] {
-                if let Some(entry) = variable.value.entry(key) {
-                    all_of(&entry.value, &mut spans);
-                }
+    for variable in all.iter().filter(|it| secrets.contains(it.key.as_str())) {
+        for key in ["default", "choices"] {
+            if let Some(entry) = variable.value.entry(key) {
+                all_of(&entry.value, &mut spans);
             }
+        }
+    }
+    // Where the matrix sets a secret, by mistake.
+    for axis in roots.iter().filter_map(|it| it.entry("matrix")).flat_map(|it| it.value.entries()) {
+        if secrets.contains(axis.key.as_str()) {
+            all_of(&axis.value, &mut spans);
         }
     }
     spans

@@ -14,13 +14,42 @@ use crate::{
     units::{Size, Span},
 };
 
-/// The JSON Schema of specs, draft 2020-12.
+/// The JSON Schema of spec files, draft 2020-12. What a file that includes
+/// others leaves to them, and `os` where the matrix has it, may be missing.
 pub fn schema() -> &'static Value {
     static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
-        let settings = SchemaSettings::draft2020_12();
-        settings.into_generator().into_root_schema_for::<SpecFile>().to_value()
+        let mut schema = whole_schema();
+        if let Some(root) = schema.as_object_mut() {
+            let required = root.remove("required").unwrap_or_default();
+            let without_os: Vec<_> = required
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|it| *it != "os")
+                .cloned()
+                .collect();
+            let conditions = serde_json::json!({
+                "if": { "not": { "required": ["include"] } },
+                "then": {
+                    "required": without_os,
+                    "if": { "not": {
+                        "properties": { "matrix": { "required": ["os"] } },
+                        "required": ["matrix"],
+                    } },
+                    "then": { "required": ["os"] },
+                },
+            });
+            root.extend(conditions.as_object().cloned().unwrap_or_default());
+        }
+        schema
     });
     &SCHEMA
+}
+
+/// The schema of a spec that is complete.
+pub(super) fn whole_schema() -> Value {
+    let settings = SchemaSettings::draft2020_12();
+    settings.into_generator().into_root_schema_for::<SpecFile>().to_value()
 }
 
 /// One image, described: the system, where its installer comes from, what the
@@ -33,9 +62,16 @@ pub struct SpecFile {
     #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The image's name: letters, digits, `.`, `_` and `-`, at most 63 of them,
-    /// starting with a letter or a digit.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
+    /// starting with a letter or a digit. With a matrix it is a template, such as
+    /// `web-{{ os.id }}`.
+    #[schemars(regex(pattern = r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62}|.*\{[{%].*)$"))]
     pub name: String,
+    /// Files that this one is added to, in the spec's folder. Tables are merged;
+    /// where both set a key, this file wins.
+    #[serde(default)]
+    pub include: Vec<String>,
+    /// Several builds: one for each combination.
+    pub matrix: Option<MatrixTable>,
     /// The operating system, such as `debian-13`; `imgbuild os list` shows all.
     pub os: String,
     /// The processor architecture.
@@ -65,6 +101,37 @@ pub struct SpecFile {
     /// Console signatures of your own, in the format of imgbuild's console data.
     #[serde(default)]
     pub console: Vec<Map<String, Value>>,
+}
+
+/// Axes with their values: `os`, `arch`, and variables by their names. There is a
+/// build for each combination.
+#[derive(Deserialize, JsonSchema)]
+pub struct MatrixTable {
+    /// Operating systems, instead of `os`.
+    #[schemars(length(min = 1))]
+    pub os: Option<Vec<String>>,
+    /// Architectures, instead of `arch`.
+    #[schemars(length(min = 1))]
+    pub arch: Option<Vec<Arch>>,
+    /// Combinations that are left out, each a table of axes and their values.
+    #[serde(default)]
+    pub exclude: Vec<BTreeMap<String, Scalar>>,
+    /// Values of variables.
+    #[serde(flatten)]
+    #[schemars(extend("x-of" = "variables"))]
+    pub variables: BTreeMap<String, Vec<Value>>,
+}
+
+/// A value that is not made of others.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Scalar {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number.
+    Number(f64),
+    /// Text.
+    Text(String),
 }
 
 /// A value that differs from build to build.

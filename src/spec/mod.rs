@@ -1,15 +1,18 @@
 //! Spec files: text in, a checked build or every mistake out.
 //!
 //! A text becomes a tree whose every value knows its place ([`document`]). The
-//! tree is checked against the schema that is also published ([`structure`]),
-//! becomes a [`file::SpecFile`] with its strings filled in, and after the checks
-//! that need to know what things mean a [`Build`]. Each step reports all the
+//! tree, with those of the files it includes, is checked against the schema that
+//! is also published ([`structure`]), becomes a [`file::SpecFile`] with its
+//! strings filled in, and after the checks that need to know what things mean a
+//! [`Build`], or several where there is a matrix. Each step reports all the
 //! mistakes it finds. Files are read by the caller.
 
 mod check;
 pub mod document;
 mod error;
 pub mod file;
+mod include;
+mod matrix;
 pub(crate) mod names;
 mod quoting;
 mod strings;
@@ -21,9 +24,11 @@ mod yaml_tree;
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use error::{Report, SpecError, SpecErrors};
+pub use include::{Includes, NoIncludes};
 
 use crate::{catalogue::Os, model::Build};
-use document::{Document, Syntax, Value};
+use document::{Document, Node, Syntax, Value};
+use matrix::Variant;
 use variables::Inputs;
 
 /// The operating systems there are.
@@ -52,6 +57,8 @@ pub struct Checked {
     pub warnings: Vec<SpecError>,
     /// The text and its places.
     pub document: Document,
+    /// What the matrix chose for this build: axis and value.
+    pub chosen: Vec<(String, String)>,
     /// Variables that no string of the spec uses.
     unused: BTreeSet<String>,
 }
@@ -64,7 +71,8 @@ impl Checked {
     }
 }
 
-/// Reads and checks a spec. `name` is the file's name, for messages.
+/// Reads and checks a spec of one file and one build; of a matrix, the first.
+/// `name` is the file's name, for messages.
 pub fn check_text(
     name: &str,
     text: &str,
@@ -73,12 +81,66 @@ pub fn check_text(
     os: &dyn OsLookup,
     mode: Mode,
 ) -> Result<Checked, SpecErrors> {
-    let document = Document::parse(name, text, syntax)
-        .map_err(|errors| SpecErrors::new(name, text, None, errors))?;
-    match check_document(&document, inputs, os, mode) {
-        Ok((build, warnings, unused)) => Ok(Checked { build, warnings, document, unused }),
-        Err(errors) => Err(SpecErrors::new(name, text, Some(&document), errors)),
+    let document = open(name, text, syntax, &NoIncludes)?;
+    let mut builds = check_all(&document, inputs, os, mode)?;
+    Ok(builds.swap_remove(0))
+}
+
+/// Reads a spec and the files it includes. `name` is the file's path, for
+/// messages; the names of the others are made from it.
+pub fn open(
+    name: &str,
+    text: &str,
+    syntax: Syntax,
+    includes: &dyn Includes,
+) -> Result<Document, SpecErrors> {
+    let (document, errors) = include::open(name, text, syntax, includes);
+    if errors.is_empty() { Ok(document) } else { Err(SpecErrors::of(&document, errors)) }
+}
+
+/// Checks every build of a spec; there is at least one. A warning that several
+/// of them share is the first one's.
+pub fn check_all(
+    document: &Document,
+    inputs: &Inputs,
+    os: &dyn OsLookup,
+    mode: Mode,
+) -> Result<Vec<Checked>, SpecErrors> {
+    let mut errors = Vec::new();
+    let variants = matrix::variants(document, os, &mut errors);
+    let n_all = variants.len();
+    let mut builds: Vec<Checked> = Vec::new();
+    let mut warned = BTreeSet::new();
+    let mut found: Vec<(SpecError, Vec<String>)> = Vec::new();
+    for variant in variants {
+        let Variant { document, chosen } = variant;
+        match check_document(&document, inputs, os, mode) {
+            Ok((build, mut warnings, unused)) => {
+                warnings.retain(|it| warned.insert(it.identity()));
+                builds.push(Checked { build, warnings, document, chosen, unused });
+            }
+            Err(errors) => {
+                let name = document.find(&["name"]).and_then(Node::as_str).unwrap_or_default();
+                for error in errors {
+                    match found.iter_mut().find(|it| it.0.identity() == error.identity()) {
+                        Some((_, builds)) => builds.push(name.to_owned()),
+                        None => found.push((error, vec![name.to_owned()])),
+                    }
+                }
+            }
+        }
     }
+    for (mut error, names) in found {
+        matrix::name_builds(&mut error, &names, n_all);
+        errors.push(error);
+    }
+    if errors.is_empty() {
+        check::apart(document, &builds, &mut errors);
+    }
+    if errors.is_empty() && !builds.is_empty() {
+        return Ok(builds);
+    }
+    Err(SpecErrors::of(document, errors))
 }
 
 /// With more mistakes than these in its structure, a text is not a spec.
@@ -138,7 +200,7 @@ fn damaged_sections(document: &Document, errors: &[SpecError]) -> BTreeSet<Strin
 
 /// The top-level key that a place belongs to.
 fn section_at(document: &Document, offset: usize) -> Option<&str> {
-    fn holds(node: &document::Node, offset: usize) -> bool {
+    fn holds(node: &Node, offset: usize) -> bool {
         let within =
             |it: &std::ops::Range<usize>| it.start <= offset && offset <= it.end && !it.is_empty();
         within(&node.span)

@@ -77,9 +77,9 @@ struct Place<'a> {
     key: Option<&'a Entry>,
 }
 
-/// The schema of specs.
+/// The schema of specs, once all their files are one.
 pub(super) fn of_specs() -> &'static Schema {
-    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(file::schema()));
+    static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(&file::whole_schema()));
     &SCHEMA
 }
 
@@ -103,6 +103,13 @@ impl Schema {
     pub fn check(&self, path: &str, node: &Node, errors: &mut Vec<SpecError>) -> Json {
         let place = Place { path: path.to_owned(), span: node.pointer(), key: None };
         self.apply(&self.root, node, &place, errors)
+    }
+
+    /// Checks the value of one key of the document.
+    pub(super) fn check_property(&self, key: &str, entry: &Entry, errors: &mut Vec<SpecError>) {
+        let Some(rule) = self.root.properties.get(key) else { return };
+        let place = Place { path: key.to_owned(), span: entry.pointer(), key: Some(entry) };
+        self.apply(rule, &entry.value, &place, errors);
     }
 
     fn resolve<'a>(&'a self, mut rule: &'a Rule) -> &'a Rule {

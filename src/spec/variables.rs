@@ -121,6 +121,7 @@ pub(super) fn resolve(
     let files = read_files(inputs, errors);
     let mut resolver = Resolver { document, tables, inputs, files: &files, errors, warnings };
     resolver.unknown_names();
+    resolver.axes();
     let mut found = Resolved::default();
     for (name, table) in tables {
         let value = resolver.variable(name, table, mode);
@@ -151,6 +152,24 @@ fn read_files(inputs: &Inputs, errors: &mut Vec<SpecError>) -> Vec<Document> {
 }
 
 impl<'a> Resolver<'a> {
+    /// What the matrix sets cannot be set from outside as well.
+    fn axes(&mut self) {
+        for (name, _) in &self.document.chosen {
+            let given = self.inputs.arguments.iter().any(|it| it.0 == *name)
+                || self.files.iter().any(|it| it.root.entry(name).is_some());
+            if given {
+                self.errors.push(
+                    SpecError::new(
+                        "contradiction",
+                        format!("`{name}` is set from outside, and by the matrix"),
+                    )
+                    .at(self.document.key_span(&["variables", name]), "declared here")
+                    .help(format!("choose builds with `--only {name}=…`")),
+                );
+            }
+        }
+    }
+
     fn unknown_names(&mut self) {
         let known: Vec<_> = self.tables.keys().map(String::as_str).collect();
         let help = |name: &str| match names::nearest(name, &known) {
@@ -361,6 +380,9 @@ impl<'a> Resolver<'a> {
     /// The strongest value from outside. What is weaker does not count, however
     /// wrong it is.
     fn given(&self, name: &str, table: &VariableTable) -> Option<Given<'a>> {
+        if self.document.chosen.iter().any(|it| it.0 == name) {
+            return None;
+        }
         let text = |value: &String, from: String| Given {
             value: Json::from(value.as_str()),
             plain: None,

@@ -89,10 +89,6 @@ idle = "15s"
         command
     }
 
-    pub fn build(&self) -> Output {
-        self.command(&["build", "quick.toml", "--format", "plain"]).output().unwrap()
-    }
-
     /// Everything that was stored or printed.
     pub fn everything(&self, output: &Output) -> Vec<u8> {
         let mut all = [&output.stdout[..], &output.stderr[..]].concat();

@@ -10,3 +10,4 @@ mod words;
 
 pub(super) use inspect::{hints_in_comments, inspect, is_kickstart};
 pub(super) use lint::lint;
+pub(super) use parse::Kickstart;

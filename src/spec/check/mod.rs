@@ -18,7 +18,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{
-    Mode, OsLookup, Outcome,
+    Checked, Mode, OsLookup, Outcome,
     document::Document,
     error::SpecError,
     file::{SpecFile, VariableTable},
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     catalogue::Os,
-    model::{AnswerOrigin, Arch, BootMethod, Build},
+    model::{AnswerOrigin, Arch, BootMethod, Build, Target},
     render,
 };
 
@@ -147,6 +147,53 @@ pub(super) fn check(
         }
         _ => Err(checker.errors),
     }
+}
+
+/// Builds of one spec must not become the same image.
+pub(super) fn apart(document: &Document, builds: &[Checked], errors: &mut Vec<SpecError>) {
+    let mut names: BTreeMap<&str, &Checked> = BTreeMap::new();
+    for checked in builds {
+        if let Some(other) = names.insert(&checked.build.name, checked) {
+            errors.push(
+                SpecError::new(
+                    "same-name",
+                    format!("two builds of the matrix are called `{}`", checked.build.name),
+                )
+                .at(document.span(&["name"]), "the name of each")
+                .help(format!(
+                    "they are {} and {}; write a template, such as \
+                     `name = \"web-{{{{ os.id }}}}-{{{{ arch }}}}\"`",
+                    chosen_text(other),
+                    chosen_text(checked)
+                )),
+            );
+            return;
+        }
+    }
+    let mut paths: BTreeMap<&camino::Utf8Path, &Checked> = BTreeMap::new();
+    for checked in builds {
+        let Target::File(target) = &checked.build.target else { continue };
+        if let Some(other) = paths.insert(&target.path, checked) {
+            errors.push(
+                SpecError::new(
+                    "same-name",
+                    format!("two builds of the matrix are written to `{}`", target.path),
+                )
+                .at(document.span(&["target", "file", "path"]), "the path of each")
+                .help(format!(
+                    "they are {} and {}; leave the path out, or use `{{{{ name }}}}` in it",
+                    chosen_text(other),
+                    chosen_text(checked)
+                )),
+            );
+            return;
+        }
+    }
+}
+
+fn chosen_text(checked: &Checked) -> String {
+    let chosen: Vec<_> = checked.chosen.iter().map(|it| format!("{}={}", it.0, it.1)).collect();
+    format!("`{}`", chosen.join(" "))
 }
 
 impl Checker<'_> {
