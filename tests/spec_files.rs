@@ -272,9 +272,9 @@ fn what_the_matrix_sets_is_not_set_from_outside() {
 fn a_matrix_that_explodes_is_refused() {
     let numbers: Vec<_> = (0..40).map(|it| it.to_string()).collect();
     let list = numbers.join(", ");
-    let axes: String = ["a", "b", "c", "d"].iter().map(|it| format!("{it} = [{list}]\n")).collect();
-    let variables: String =
-        ["a", "b", "c", "d"].iter().map(|it| format!("[variables.{it}]\n")).collect();
+    let names = ["a", "b", "c", "d"];
+    let axes = names.map(|it| format!("{it} = [{list}]\n")).concat();
+    let variables = names.map(|it| format!("[variables.{it}]\n")).concat();
     let text = format!("{SPEC}[matrix]\n{axes}{variables}");
     assert_eq!(places(&[("a.toml", &text)]), ["specs/a.toml:4 matrix"]);
 }

@@ -100,13 +100,12 @@ fn mend(finding: &Finding, inspection: &Inspection, text: &str) -> Option<Edit> 
 fn end(inspection: &Inspection, text: &str) -> Option<Edit> {
     let stated = inspection.end.as_ref().map(|it| it.span.clone()).filter(|it| !it.is_empty());
     match inspection.dialect? {
-        Dialect::Kickstart => Some(match stated {
-            Some(range) => Edit { range, with: "poweroff".to_owned() },
-            None => {
-                // Commands stand before the sections, and may not stand in them.
-                let first = Kickstart::parse(text).sections.first().map(|it| it.heading.span.start);
-                insert_line(text, first.unwrap_or(text.len()), "poweroff")
-            }
+        Dialect::Kickstart => Some(if let Some(range) = stated {
+            Edit { range, with: "poweroff".to_owned() }
+        } else {
+            // Commands stand before the sections, and may not stand in them.
+            let first = Kickstart::parse(text).sections.first().map(|it| it.heading.span.start);
+            insert_line(text, first.unwrap_or(text.len()), "poweroff")
         }),
         Dialect::Preseed => {
             let line = "d-i debian-installer/exit/poweroff boolean true";
@@ -115,15 +114,15 @@ fn end(inspection: &Inspection, text: &str) -> Option<Edit> {
                 None => insert_line(text, text.len(), line),
             })
         }
-        Dialect::Autoinstall => match stated {
-            Some(range) => Some(Edit { range, with: "poweroff".to_owned() }),
-            None => {
-                let found = VERSION.as_ref()?.captures(text)?;
-                let indent = found.get(1)?;
-                let line = format!("{}shutdown: poweroff", indent.as_str());
-                Some(insert_line(text, indent.start(), &line))
+        Dialect::Autoinstall => {
+            if let Some(range) = stated {
+                return Some(Edit { range, with: "poweroff".to_owned() });
             }
-        },
+            let found = VERSION.as_ref()?.captures(text)?;
+            let indent = found.get(1)?;
+            let line = format!("{}shutdown: poweroff", indent.as_str());
+            Some(insert_line(text, indent.start(), &line))
+        }
         Dialect::Autoyast => autoyast_mode(text, "halt", "true"),
         Dialect::Agama | Dialect::Other => None,
     }

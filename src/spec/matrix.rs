@@ -194,7 +194,7 @@ fn excludes<'a>(
     for item in items {
         let mut wanted = Vec::new();
         for entry in item.entries() {
-            let Some(axis) = axes.iter().find(|it| it.entry.key == entry.key) else {
+            let Some(found) = axes.iter().find(|it| it.entry.key == entry.key) else {
                 let help = match names::nearest(&entry.key, &known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("the axes are {}", names::list(&known)),
@@ -207,13 +207,13 @@ fn excludes<'a>(
                 continue;
             };
             let value = entry.value.plain_text();
-            if axis.values.iter().all(|it| it.plain_text() != value) {
-                let values: Vec<_> = axis.values.iter().map(Node::plain_text).collect();
+            if found.values.iter().all(|it| it.plain_text() != value) {
+                let values: Vec<_> = found.values.iter().map(Node::plain_text).collect();
                 let values: Vec<_> = values.iter().map(String::as_str).collect();
                 errors.push(
                     SpecError::new("matrix", format!("`{}` is never `{value}`", entry.key))
                         .at(entry.pointer(), "not a value of the axis")
-                        .and(axis.entry.key_span.clone(), "the axis")
+                        .and(found.entry.key_span.clone(), "the axis")
                         .help(format!("its values are {}", names::list(&values))),
                 );
             }
