@@ -21,7 +21,10 @@ mod toml_tree;
 pub mod variables;
 mod yaml_tree;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 pub use error::{Report, SpecError, SpecErrors};
 pub use include::{Includes, NoIncludes};
@@ -112,6 +115,7 @@ pub fn check_all(
     let mut builds: Vec<Checked> = Vec::new();
     let mut warned = BTreeSet::new();
     let mut found: Vec<(SpecError, Vec<String>)> = Vec::new();
+    let mut places = HashMap::new();
     for variant in variants {
         let Variant { document, chosen } = variant;
         match check_document(&document, inputs, os, mode) {
@@ -122,7 +126,8 @@ pub fn check_all(
             Err(errors) => {
                 let name = document.find(&["name"]).and_then(Node::as_str).unwrap_or_default();
                 for error in errors {
-                    match found.iter_mut().find(|it| it.0.identity() == error.identity()) {
+                    let place = *places.entry(error.identity()).or_insert(found.len());
+                    match found.get_mut(place) {
                         Some((_, builds)) => builds.push(name.to_owned()),
                         None => found.push((error, vec![name.to_owned()])),
                     }
