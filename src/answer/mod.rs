@@ -24,7 +24,21 @@ pub use fix::{Change, fix};
 pub use inspection::{End, Inspection, Password, RemoteView, Stated};
 pub use lint::{check, check_build, lint};
 
-use crate::catalogue::{Catalogue, Dialect, InstallerKind};
+pub(crate) use xml::Element;
+
+use crate::catalogue::{Catalogue, Dialect, InstallerKind, Os};
+
+/// Reads XML; else where it is not well-formed, in bytes, and why.
+pub(crate) fn parse_xml(text: &str) -> Result<Element, (usize, String)> {
+    xml::parse(text).map_err(|it| (it.at, it.message))
+}
+
+/// The system that words name: a title, a file's name.
+pub fn system_named(words: &str, catalogue: &Catalogue) -> Option<std::sync::Arc<Os>> {
+    [Dialect::Kickstart, Dialect::Preseed, Dialect::Autoinstall, Dialect::Autoyast, Dialect::Agama]
+        .into_iter()
+        .find_map(|it| hints::of_words(words, it, catalogue))
+}
 
 /// Works out what an answer file states. `name` is the file's name, which counts
 /// as evidence where the text has none.

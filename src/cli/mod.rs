@@ -12,6 +12,7 @@ mod failure;
 mod fake;
 mod generate;
 mod home;
+mod import;
 mod init;
 mod load;
 mod mend;
@@ -84,6 +85,7 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
     match command {
         Command::Init(arguments) => init::init(arguments, cx),
+        Command::Import(arguments) => import::import(arguments, cx),
         Command::Validate(arguments) => check::validate(arguments, cx),
         Command::Render(arguments) => show::render(arguments, cx).await,
         Command::Plan(arguments) => show::plan(arguments, cx).await,
