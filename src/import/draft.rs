@@ -5,7 +5,12 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 use super::{Context, ImportError, Imported};
-use crate::{answer, catalogue::Os, model::Arch, render};
+use crate::{
+    answer,
+    catalogue::{Dialect, Os},
+    model::Arch,
+    render,
+};
 
 /// A spec in the making.
 pub(super) struct Draft {
@@ -150,6 +155,15 @@ impl Draft {
 
 /// A system by the words that name it: a title, an ISO's file name.
 pub(super) fn system(words: &[&str], cx: &Context<'_>) -> Result<Arc<Os>, ImportError> {
+    system_for(words, None, cx)
+}
+
+/// The same, for an answer file of this dialect where it is known.
+pub(super) fn system_for(
+    words: &[&str],
+    dialect: Option<Dialect>,
+    cx: &Context<'_>,
+) -> Result<Arc<Os>, ImportError> {
     if let Some(id) = cx.os {
         return cx.catalogue.get(id).ok_or_else(|| {
             ImportError::no_counterpart(
@@ -158,9 +172,14 @@ pub(super) fn system(words: &[&str], cx: &Context<'_>) -> Result<Arc<Os>, Import
             )
         });
     }
-    let found = words
-        .iter()
-        .find_map(|it| cx.catalogue.get(it).or_else(|| answer::system_named(it, cx.catalogue)));
+    let fits = |it: &Arc<Os>| dialect.is_none_or(|wanted| wanted == it.dialect);
+    let named = |dialect| {
+        words.iter().find_map(|it| {
+            let by_id = cx.catalogue.get(it).filter(fits);
+            by_id.or_else(|| answer::system_named(it, dialect, cx.catalogue))
+        })
+    };
+    let found = named(dialect).or_else(|| named(None));
     found.ok_or_else(|| {
         let shown: Vec<_> = words.iter().filter(|it| !it.is_empty()).collect();
         let shown = shown.first().map_or_else(String::new, |it| format!(" of `{it}`"));

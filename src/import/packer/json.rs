@@ -32,7 +32,9 @@ pub(super) fn read(name: &str, text: &str, cx: &Context<'_>) -> Result<Template,
     for builder in list(&root, "builders") {
         let Some(settings) = builder.as_object() else { continue };
         let kind = settings.get("type").and_then(text_of).unwrap_or_default();
-        let label = settings.get("name").and_then(text_of).unwrap_or_else(|| kind.clone());
+        let label = settings.get("name").and_then(text_of);
+        let label =
+            label.and_then(|it| text_filled(&it, &values, 0).ok()).unwrap_or_else(|| kind.clone());
         let mut found = Builder { kind, label, ..Builder::default() };
         for (key, value) in settings {
             match filled(value, &values, 0) {

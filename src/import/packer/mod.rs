@@ -11,6 +11,7 @@ use super::{
     Context, ImportError, Imported,
     draft::{self, Draft},
 };
+use crate::answer;
 
 /// A template of either language, filled in.
 #[derive(Debug, Default)]
@@ -281,17 +282,26 @@ fn qemu(builder: &Builder, cx: &Context<'_>) -> Result<Draft, ImportError> {
         _ => String::new(),
     };
     let command = if command.words.is_empty() { boot::Command::read(&steps) } else { command };
-    let os = draft::system(&[file, &name, &iso, &command.answer.clone().unwrap_or_default()], cx)?;
+    let served = served(builder, &command, cx)?;
+    let dialect = served.as_ref().and_then(|it| answer::dialect(&it.1));
+    let words = [file, &name, &iso, command.answer.as_deref().unwrap_or_default()];
+    let os = draft::system_for(&words, dialect, cx)?;
     let mut draft = Draft::new(&name, os, arch(builder, &iso)?)?;
     draft.set("source.iso.location", iso.strip_prefix("file://").unwrap_or(&iso));
     checksum(builder, file, &mut draft);
-    answers(builder, &command, &mut draft, cx)?;
+    match served {
+        Some((path, text)) => draft.answer_file(&path, &text, cx),
+        None => {
+            draft.note("the boot command names no answer file: imgbuild's own is used");
+            draft.built_in_template()?;
+        }
+    }
     machine(builder, &mut draft)?;
     if !command.parameters.is_empty() {
         let parameters: Vec<_> = command.parameters.iter().map(|it| draft::literal(it)).collect();
         draft.set("install.parameters", parameters);
     }
-    target(builder, &name, &mut draft);
+    target(builder, &mut draft);
     Ok(draft)
 }
 
@@ -354,17 +364,14 @@ fn checksum(builder: &Builder, file: &str, draft: &mut Draft) {
     }
 }
 
-/// The answer file that the boot command points the installer at.
-fn answers(
+/// The answer file that the boot command points the installer at: its path, and
+/// its text.
+fn served(
     builder: &Builder,
     command: &boot::Command,
-    draft: &mut Draft,
     cx: &Context<'_>,
-) -> Result<(), ImportError> {
-    let Some(path) = &command.answer else {
-        draft.note("the boot command names no answer file: imgbuild's own is used");
-        return draft.built_in_template();
-    };
+) -> Result<Option<(String, String)>, ImportError> {
+    let Some(path) = &command.answer else { return Ok(None) };
     let content = builder.settings.get("http_content").and_then(Json::as_object);
     let key = |it: &str| it.trim_start_matches('/').to_owned();
     let inline = content
@@ -387,7 +394,7 @@ fn answers(
             .into_iter()
             .find_map(|it| Some((it.clone(), cx.files.read(&place(&it))?)))
     });
-    let Some((file, text)) = found else {
+    if found.is_none() {
         let where_from = if builder.open.iter().any(|it| it.0 == "http_content") {
             "`http_content`, which Packer makes when it runs".to_owned()
         } else if builder.open.iter().any(|it| it.0 == "http_directory") {
@@ -399,9 +406,8 @@ fn answers(
             format!("the answer file of the builder `{}` is in {where_from}", builder.label),
             "put it beside the template, or give its folder's variable with -v",
         ));
-    };
-    draft.answer_file(&file, &text, cx);
-    Ok(())
+    }
+    Ok(found)
 }
 
 fn machine(builder: &Builder, draft: &mut Draft) -> Result<(), ImportError> {
@@ -465,7 +471,7 @@ fn at_least(stated: &str, needed: crate::units::Size) -> String {
     }
 }
 
-fn target(builder: &Builder, name: &str, draft: &mut Draft) {
+fn target(builder: &Builder, draft: &mut Draft) {
     let format = builder.text("format").unwrap_or_else(|| "qcow2".to_owned());
     let stem = draft.name.clone();
     let folder = builder.text("output_directory");
@@ -476,7 +482,6 @@ fn target(builder: &Builder, name: &str, draft: &mut Draft) {
     if builder.flag("disk_compression") && format != "raw" {
         draft.set("target.file.compression", "zlib");
     }
-    _ = name;
 }
 
 fn openstack(builder: &Builder, cx: &Context<'_>) -> Result<Draft, ImportError> {
