@@ -221,6 +221,9 @@ pub struct Validate {
     /// Specs (.toml, .yaml) and answer files
     #[arg(required = true)]
     pub specs: Vec<Utf8PathBuf>,
+    /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
+    #[arg(long)]
+    pub built_in: bool,
     /// Mend answer files that reboot, halt or ask, and show what was written
     #[arg(long)]
     pub fix: bool,
@@ -311,6 +314,9 @@ pub struct Lint {
     /// The answer files
     #[arg(required = true)]
     pub files: Vec<Utf8PathBuf>,
+    /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
+    #[arg(long)]
+    pub built_in: bool,
     /// The operating system it is for, where the file does not say so
     #[arg(short = 'v', long = "os", value_name = "ID")]
     pub os: Option<String>,

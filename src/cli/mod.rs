@@ -22,6 +22,7 @@ mod runs;
 mod show;
 mod story;
 mod templates;
+mod validators;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -86,11 +87,11 @@ async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
     match command {
         Command::Init(arguments) => init::init(arguments, cx),
         Command::Import(arguments) => import::import(arguments, cx),
-        Command::Validate(arguments) => check::validate(arguments, cx),
+        Command::Validate(arguments) => check::validate(arguments, cx).await,
         Command::Render(arguments) => show::render(arguments, cx).await,
         Command::Plan(arguments) => show::plan(arguments, cx).await,
         Command::Build(arguments) => build::build(arguments, cx).await,
-        Command::Lint(arguments) => check::lint(arguments, cx),
+        Command::Lint(arguments) => check::lint(arguments, cx).await,
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Runs(arguments) => runs::runs(arguments, &cx.home),
         Command::Cleanup(arguments) => runs::cleanup(arguments, &cx.home, &cx.guard).await,
