@@ -55,6 +55,10 @@ test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS
 	  $(if $(KICKSTARTS),IMGBUILD_KICKSTARTS=$(abspath $(KICKSTARTS))) \
 	  $(CARGO) test --locked --test lint_pykickstart -- --include-ignored --nocapture
 
+.PHONY: test-rows
+test-rows: setup quick-installer ## Every system of the catalogue, from its spec to the kernel that reads its parameters
+	$(CARGO) test --locked --test boot_rows -- --include-ignored --nocapture
+
 .PHONY: bench-wire
 bench-wire: setup ## A download through imgbuild's wire beside QEMU's own user network
 	$(CARGO) test --locked --test qemu throughput -- --ignored --nocapture

@@ -17,6 +17,7 @@
 //! - [`catalogue`]: what is known about each operating system, as data.
 //! - [`answer`]: what an answer file says of itself.
 //! - [`installer`]: how one OS installer is started and handed its answers.
+//! - [`import`]: specs from what other tools describe.
 //! - [`render`]: templates, filters, masked secrets.
 //! - [`plan`]: what a build will do, as a value.
 //! - [`engine`]: runs a plan; claims, journal, undo.
@@ -39,6 +40,7 @@ pub mod cli;
 pub mod console;
 pub mod engine;
 pub mod guard;
+pub mod import;
 pub mod installer;
 pub mod media;
 pub mod model;

@@ -59,6 +59,17 @@ impl Findings {
         self.list.sort_by_key(|it| (it.line, it.span.start));
     }
 
+    /// Somebody else decides which lines are wrong: of findings whose codes start
+    /// so, those on other lines go. Ours say more, so theirs count where there is
+    /// none of ours.
+    pub fn decided(&mut self, on: &[&str], theirs: Vec<Finding>) {
+        let is_decided = |it: &Finding| on.iter().any(|code| it.code.starts_with(code));
+        self.list.retain(|it| !is_decided(it) || theirs.iter().any(|other| other.line == it.line));
+        let ours: Vec<_> = self.list.iter().filter(|it| is_decided(it)).map(|it| it.line).collect();
+        self.list.extend(theirs.into_iter().filter(|it| !ours.contains(&it.line)));
+        self.list.sort_by_key(|it| (it.line, it.span.start));
+    }
+
     /// The findings.
     pub fn iter(&self) -> impl Iterator<Item = &Finding> {
         self.list.iter()

@@ -24,7 +24,37 @@ pub use fix::{Change, fix};
 pub use inspection::{End, Inspection, Password, RemoteView, Stated};
 pub use lint::{check, check_build, lint};
 
-use crate::catalogue::{Catalogue, Dialect, InstallerKind};
+pub(crate) use xml::Element;
+
+use crate::catalogue::{Catalogue, Dialect, InstallerKind, Os};
+
+/// Reads XML; else where it is not well-formed, in bytes, and why.
+pub(crate) fn parse_xml(text: &str) -> Result<Element, (usize, String)> {
+    xml::parse(text).map_err(|it| (it.at, it.message))
+}
+
+/// The system that words name: a title, a file's name. Where a release has two
+/// installers, the dialect says which.
+pub fn system_named(
+    words: &str,
+    dialect: Option<Dialect>,
+    catalogue: &Catalogue,
+) -> Option<std::sync::Arc<Os>> {
+    let all = [
+        Dialect::Kickstart,
+        Dialect::Autoinstall,
+        Dialect::Preseed,
+        Dialect::Autoyast,
+        Dialect::Agama,
+    ];
+    let fits = |it: &Dialect| dialect.is_none_or(|wanted| wanted == *it);
+    all.into_iter().filter(fits).find_map(|it| hints::of_words(words, it, catalogue))
+}
+
+/// The language of an answer file.
+pub fn dialect(text: &str) -> Option<Dialect> {
+    dialect_of(text)
+}
 
 /// Works out what an answer file states. `name` is the file's name, which counts
 /// as evidence where the text has none.

@@ -15,10 +15,39 @@ static RESIDUE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// The first of them.
 pub(super) fn find(text: &str) -> Option<Range<usize>> {
-    RESIDUE.as_ref()?.find(text).map(|it| it.range())
+    all(text).next()
 }
 
 /// All of them.
 pub(super) fn find_all(text: &str) -> Vec<Range<usize>> {
-    RESIDUE.as_ref().map(|it| it.find_iter(text).map(|it| it.range()).collect()).unwrap_or_default()
+    all(text).collect()
+}
+
+fn all(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let found = RESIDUE.as_ref().into_iter().flat_map(move |it| it.find_iter(text));
+    found.filter(|it| !is_shell(text, it)).map(|it| it.range())
+}
+
+/// `cat <<EOF >file`: the shell's, no `<FILL THIS IN>`.
+fn is_shell(text: &str, found: &regex::Match<'_>) -> bool {
+    let before = text.get(..found.start()).unwrap_or_default();
+    found.as_str().starts_with('<') && (before.ends_with('<') || found.as_str().ends_with(" >"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn here_documents_are_no_placeholders() {
+        for (text, expected) in [
+            ("cat <<EOF > /etc/motd", None),
+            ("cat <<EOF >/etc/motd", None),
+            ("cat <<-'EOF' > x", None),
+            ("rootpw <YOUR PASSWORD>", Some("<YOUR PASSWORD>")),
+            ("url --url={{ tree }}", Some("{{ tree }}")),
+        ] {
+            assert_eq!(find(text).and_then(|it| text.get(it)), expected, "{text}");
+        }
+    }
 }

@@ -9,17 +9,17 @@ const DEEPEST: usize = 100;
 
 /// An element.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
+pub(crate) struct Element {
     /// Its name, without a prefix.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its start tag.
-    pub(super) span: Range<usize>,
+    pub(crate) span: Range<usize>,
     /// `name="value"`, names without a prefix.
-    pub(super) attributes: Vec<(String, String)>,
+    pub(crate) attributes: Vec<(String, String)>,
     /// The elements in it.
-    pub(super) children: Vec<Element>,
+    pub(crate) children: Vec<Element>,
     /// The text in it, without blanks at its ends.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Where a text stops being XML, and why.
@@ -33,17 +33,17 @@ pub(super) struct NotWellFormed {
 
 impl Element {
     /// The child at a path of names.
-    pub(super) fn find(&self, path: &[&str]) -> Option<&Self> {
+    pub(crate) fn find(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |it, name| it.children.iter().find(|it| it.name == *name))
     }
 
     /// An attribute's value.
-    pub(super) fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|it| it.0 == name).map(|it| it.1.as_str())
     }
 
     /// It and every element below it.
-    pub(super) fn walk<'a>(&'a self, found: &mut Vec<&'a Self>) {
+    pub(crate) fn walk<'a>(&'a self, found: &mut Vec<&'a Self>) {
         found.push(self);
         for child in &self.children {
             child.walk(found);

@@ -59,6 +59,8 @@ pub struct Everywhere {
 pub enum Command {
     /// Write a spec and its answer file, ready to edit and commit
     Init(Init),
+    /// Make specs of Oz, Packer and nova-image-builder descriptions
+    Import(Import),
     /// Check specs and answer files; every mistake, each at its line
     Validate(Validate),
     /// Show what the installer will get; secrets are masked
@@ -190,12 +192,38 @@ pub struct Init {
     pub force: bool,
 }
 
+/// Make specs of what other tools describe.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// An Oz TDL, or a Packer template (.pkr.hcl, .json)
+    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    pub file: Option<Utf8PathBuf>,
+    /// Folder to write to
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub output: Utf8PathBuf,
+    /// The operating system, where it cannot be told
+    #[arg(long, value_name = "ID")]
+    pub os: Option<String>,
+    #[command(flatten)]
+    /// Values of Packer's variables
+    pub values: Values,
+    /// Replace files that are there
+    #[arg(long)]
+    pub force: bool,
+    /// A command line of nova-install or create_image.py
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
 /// Check specs.
 #[derive(Debug, Args)]
 pub struct Validate {
     /// Specs (.toml, .yaml) and answer files
     #[arg(required = true)]
     pub specs: Vec<Utf8PathBuf>,
+    /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
+    #[arg(long)]
+    pub built_in: bool,
     /// Mend answer files that reboot, halt or ask, and show what was written
     #[arg(long)]
     pub fix: bool,
@@ -286,6 +314,9 @@ pub struct Lint {
     /// The answer files
     #[arg(required = true)]
     pub files: Vec<Utf8PathBuf>,
+    /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
+    #[arg(long)]
+    pub built_in: bool,
     /// The operating system it is for, where the file does not say so
     #[arg(short = 'v', long = "os", value_name = "ID")]
     pub os: Option<String>,

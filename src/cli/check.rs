@@ -10,29 +10,32 @@ use super::{
     failure::{self, Failure, Status},
     load::{self, Loaded},
     mend, prepare, print_json,
+    validators::{self, Request, Verdict},
 };
 use crate::{
     answer,
     catalogue::Catalogue,
     installer,
-    render::Extras,
+    redact::Redactor,
+    render::{self, Extras},
     spec::{Mode, Report, SpecErrors},
 };
 
 /// `imgbuild validate`
-pub(super) fn validate(arguments: &Validate, cx: &Surroundings) -> Result<(), Failure> {
+pub(super) async fn validate(arguments: &Validate, cx: &Surroundings) -> Result<(), Failure> {
     let catalogue = load::catalogue(&cx.home)?;
     let mut reports = Vec::new();
     let mut n_wrong = 0;
     for path in &arguments.specs {
         let mut sink =
             Sink { format: arguments.format, colours: cx.colours, reports: &mut reports };
-        if validate_one(path, arguments, &catalogue, &mut sink) {
-            if arguments.format == ReportFormat::Human {
-                _ = writeln!(std::io::stdout(), "{path}: valid");
+        match validate_one(path, arguments, &catalogue, &mut sink, cx).await {
+            Some(how) if arguments.format == ReportFormat::Human => {
+                let how = if how.is_empty() { how } else { format!(" ({how})") };
+                _ = writeln!(std::io::stdout(), "{path}: valid{how}");
             }
-        } else {
-            n_wrong += 1;
+            Some(_) => {}
+            None => n_wrong += 1,
         }
     }
     if arguments.format == ReportFormat::Json {
@@ -60,38 +63,54 @@ impl Sink<'_> {
     }
 }
 
-fn validate_one(
+/// Checks one spec with all its builds. Of one without a mistake it returns who
+/// checked it.
+async fn validate_one(
     path: &Utf8Path,
     arguments: &Validate,
     catalogue: &Catalogue,
     sink: &mut Sink<'_>,
-) -> bool {
+    cx: &Surroundings,
+) -> Option<String> {
     let overrides = Overrides::default();
     let all = load::load_all(path, &arguments.values, &overrides, catalogue, Mode::Validate);
     let all = match all {
         Ok(all) => all,
         Err(failure) => {
             sink.failure(&failure, path);
-            return false;
+            return None;
         }
     };
     if arguments.fix
         && let Err(failure) = mend::builds(&all, catalogue)
     {
         sink.failure(&failure, path);
-        return false;
+        return None;
     }
     let mut is_right = true;
     // What an answer file that cannot be rendered uses is not known.
     let mut is_known = true;
     let mut used = std::collections::BTreeSet::new();
     let mut answers = Vec::new();
+    let mut verdicts = std::collections::BTreeSet::new();
     for loaded in &all {
         match check_answers(loaded) {
-            Ok((found, more)) => {
-                is_right &= !found.0.is_fatal();
-                used.extend(more);
-                answers.push((loaded, found));
+            Ok((mut findings, rendered)) => {
+                if !arguments.built_in {
+                    let os = &loaded.build().os;
+                    let redactor = prepare::redactor(loaded.build(), &rendered);
+                    let request = Request {
+                        dialect: Some(os.dialect),
+                        os: Some(os),
+                        text: rendered.expose(),
+                        redactor: &redactor,
+                    };
+                    let verdict = validators::decide(&mut findings, &request, cx).await;
+                    verdicts.insert(verdict.text());
+                }
+                is_right &= !findings.is_fatal();
+                used.extend(rendered.used.iter().cloned());
+                answers.push((loaded, (findings, rendered.masked)));
             }
             Err(failure) => {
                 sink.failure(&failure, path);
@@ -125,10 +144,15 @@ fn validate_one(
             }
         }
     }
-    is_right
+    let mut text = match all.len() {
+        1 => String::new(),
+        n => format!("{n} builds; "),
+    };
+    text.push_str(&verdicts.into_iter().collect::<Vec<_>>().join(", "));
+    is_right.then_some(text)
 }
 
-type Answers = ((answer::Findings, String), std::collections::BTreeSet<String>);
+type Answers = (answer::Findings, render::Rendered);
 
 /// Renders the answer file and checks it, as `build` would.
 fn check_answers(loaded: &Loaded) -> Result<Answers, Failure> {
@@ -137,7 +161,7 @@ fn check_answers(loaded: &Loaded) -> Result<Answers, Failure> {
     let build = loaded.build();
     installer::kernel_command_line(build, &installer::context(build)).map_err(Failure::invalid)?;
     let findings = answer::check_build(build, rendered.expose());
-    Ok(((findings, rendered.masked), rendered.used))
+    Ok((findings, rendered))
 }
 
 /// A diagnostic and those it is made of, for programs.
@@ -167,7 +191,7 @@ fn reports_of(error: &dyn miette::Diagnostic, path: &Utf8Path) -> Vec<Report> {
 }
 
 /// `imgbuild lint`
-pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
+pub(super) async fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
     let catalogue = load::catalogue(&cx.home)?;
     let mut reports = Vec::new();
     let mut is_wrong = false;
@@ -184,13 +208,27 @@ pub(super) fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
             text = load::read(path)?;
             inspection = answer::inspect(path.as_str(), &text, &catalogue);
         }
-        let findings = answer::lint(&inspection, os.as_deref(), &text);
+        let mut findings = answer::lint(&inspection, os.as_deref(), &text);
+        let mut verdict = Verdict::BuiltIn;
+        if !arguments.built_in {
+            let request = Request {
+                dialect: inspection.dialect,
+                os: os.as_deref(),
+                text: &text,
+                redactor: &Redactor::new(&[]),
+            };
+            verdict = validators::decide(&mut findings, &request, cx).await;
+        }
+        let verdict = verdict.text();
         is_wrong |= findings.is_fatal();
         match (arguments.format, findings.report(path.as_str(), &text)) {
-            (ReportFormat::Human, Some(report)) => failure::print(&report, cx.colours),
+            (ReportFormat::Human, Some(report)) => {
+                failure::print(&report, cx.colours);
+                _ = writeln!(std::io::stderr(), "{path}: {verdict}");
+            }
             (ReportFormat::Human, None) => {
                 let os = os.map_or_else(|| "no release known".to_owned(), |it| it.id.clone());
-                _ = writeln!(std::io::stdout(), "{path}: no mistakes ({os})");
+                _ = writeln!(std::io::stdout(), "{path}: no mistakes ({os}; {verdict})");
             }
             (ReportFormat::Json, Some(report)) => reports.extend(reports_of(&report, path)),
             (ReportFormat::Json, None) => {}

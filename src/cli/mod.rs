@@ -12,6 +12,7 @@ mod failure;
 mod fake;
 mod generate;
 mod home;
+mod import;
 mod init;
 mod load;
 mod mend;
@@ -21,6 +22,7 @@ mod runs;
 mod show;
 mod story;
 mod templates;
+mod validators;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -84,11 +86,12 @@ pub fn run() -> ExitCode {
 async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
     match command {
         Command::Init(arguments) => init::init(arguments, cx),
-        Command::Validate(arguments) => check::validate(arguments, cx),
+        Command::Import(arguments) => import::import(arguments, cx),
+        Command::Validate(arguments) => check::validate(arguments, cx).await,
         Command::Render(arguments) => show::render(arguments, cx).await,
         Command::Plan(arguments) => show::plan(arguments, cx).await,
         Command::Build(arguments) => build::build(arguments, cx).await,
-        Command::Lint(arguments) => check::lint(arguments, cx),
+        Command::Lint(arguments) => check::lint(arguments, cx).await,
         Command::Explain(arguments) => explain::explain(arguments),
         Command::Runs(arguments) => runs::runs(arguments, &cx.home),
         Command::Cleanup(arguments) => runs::cleanup(arguments, &cx.home, &cx.guard).await,

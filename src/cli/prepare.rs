@@ -165,7 +165,8 @@ pub(super) fn answer_name(build: &Build) -> String {
     }
 }
 
-fn redactor(build: &Build, rendered: &Rendered) -> Redactor {
+/// What masks the secrets of a build.
+pub(super) fn redactor(build: &Build, rendered: &Rendered) -> Redactor {
     let mut found: Vec<Secret> = secrets(&build.variables);
     found.extend(rendered.secrets.iter().cloned());
     Redactor::new(&found)

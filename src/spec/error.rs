@@ -174,6 +174,11 @@ impl SpecError {
         self.code
     }
 
+    /// What to do.
+    pub(crate) fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// The bytes of every place.
     pub(super) fn spans(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         self.labels.iter().map(|(span, _)| span.clone())

@@ -41,19 +41,19 @@ name_packages() {
     apt)
         needed=(qemu-system-x86 qemu-utils ovmf syslinux syslinux-common mtools dosfstools systemd-boot-efi gpgv
             debian-archive-keyring busybox-static cpio xz-utils python3 curl ca-certificates gcc libc6-dev xorriso)
-        optional=(shellcheck)
+        optional=(shellcheck libxml2-utils python3-pykickstart)
         [ "$2" != aarch64 ] || needed+=(qemu-system-arm qemu-efi-aarch64)
         ;;
     dnf)
         needed=(qemu-system-x86-core qemu-img edk2-ovmf syslinux mtools dosfstools systemd-boot-unsigned gnupg2
             cpio xz python3 curl ca-certificates gcc xorriso)
-        optional=(debian-keyring busybox ShellCheck)
+        optional=(debian-keyring busybox ShellCheck libxml2 pykickstart debconf)
         [ "$2" != aarch64 ] || needed+=(qemu-system-aarch64-core edk2-aarch64)
         ;;
     zypper)
         needed=(qemu-x86 qemu-tools qemu-ovmf-x86_64 syslinux mtools dosfstools systemd-boot gpg2
             cpio xz python3 curl ca-certificates gcc xorriso)
-        optional=(busybox-static ShellCheck)
+        optional=(busybox-static ShellCheck libxml2-tools)
         [ "$2" != aarch64 ] || needed+=(qemu-arm qemu-uefi-aarch64)
         ;;
     esac

@@ -1,11 +1,9 @@
 //! What is wrong with profiles that are documents: AutoYaST, Agama, autoinstall.
 
+use super::schema;
 use crate::{
     answer::{agama::place_of, autoinstall::settings, finding::Gatherer, xml, yaml},
-    spec::{
-        document::{Node, Value},
-        names,
-    },
+    spec::document::{Node, Value},
 };
 
 /// AutoYaST: well-formed, asks nothing, waits for nobody.
@@ -47,6 +45,7 @@ pub(super) fn autoyast(text: &str, gatherer: &mut Gatherer<'_>) {
             );
         }
     }
+    schema::autoyast(&root, gatherer);
     let mut all = Vec::new();
     root.walk(&mut all);
     for element in all.iter().filter(|it| matches!(it.attribute("type"), Some("boolean"))) {
@@ -91,6 +90,11 @@ pub(super) fn agama(text: &str, gatherer: &mut Gatherer<'_>) {
                     "add `\"product\": { \"id\": \"openSUSE_Leap\" }`",
                 );
             }
+            if let Ok(document) = yaml::parse(text) {
+                let skipped = text.len() - document.text.len();
+                let moved = |it: std::ops::Range<usize>| it.start + skipped..it.end + skipped;
+                schema::agama(&document.root, &moved, text, gatherer);
+            }
             if profile.get("root").is_none() && profile.get("user").is_none() {
                 gatherer.warning(
                     "agama::no-account",
@@ -102,42 +106,6 @@ pub(super) fn agama(text: &str, gatherer: &mut Gatherer<'_>) {
         }
     }
 }
-
-/// Keys of autoinstall, from subiquity's published schema.
-const KEYS: &[&str] = &[
-    "version",
-    "early-commands",
-    "reporting",
-    "error-commands",
-    "user-data",
-    "packages",
-    "debconf-selections",
-    "locale",
-    "refresh-installer",
-    "kernel",
-    "kernel-crash-dumps",
-    "keyboard",
-    "source",
-    "zdevs",
-    "network",
-    "ubuntu-advantage",
-    "ubuntu-pro",
-    "proxy",
-    "apt",
-    "storage",
-    "identity",
-    "ssh",
-    "snaps",
-    "active-directory",
-    "codecs",
-    "drivers",
-    "oem",
-    "updates",
-    "timezone",
-    "interactive-sections",
-    "shutdown",
-    "late-commands",
-];
 
 /// Autoinstall: YAML, a version, an account, keys where they belong.
 pub(super) fn autoinstall(text: &str, gatherer: &mut Gatherer<'_>) {
@@ -162,7 +130,7 @@ pub(super) fn autoinstall(text: &str, gatherer: &mut Gatherer<'_>) {
     }
     if is_nested {
         for entry in document.root.entries() {
-            if entry.key != "autoinstall" && KEYS.contains(&entry.key.as_str()) {
+            if entry.key != "autoinstall" && schema::is_autoinstall_key(&entry.key) {
                 gatherer.error(
                     "autoinstall::nesting",
                     moved(entry.key_span.clone()),
@@ -190,17 +158,7 @@ pub(super) fn autoinstall(text: &str, gatherer: &mut Gatherer<'_>) {
             "add `version: 1`",
         ),
     }
-    for entry in entries {
-        if !KEYS.contains(&entry.key.as_str()) {
-            let near = names::nearest(&entry.key, KEYS);
-            gatherer.warning(
-                "autoinstall::unknown-key",
-                moved(entry.key_span.clone()),
-                format!("autoinstall knows no `{}`", entry.key),
-                near.map_or_else(String::new, |it| format!("did you mean `{it}`?")),
-            );
-        }
-    }
+    schema::autoinstall(settings, &moved, text, gatherer);
     let identity = settings.child("identity");
     if identity.is_none() && settings.child("user-data").is_none() {
         gatherer.error(

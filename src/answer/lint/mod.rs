@@ -5,6 +5,7 @@
 
 mod common;
 mod documents;
+mod schema;
 
 use crate::{
     catalogue::{Catalogue, Dialect, Os},
