@@ -4,6 +4,7 @@
 //! user's) is done as for QEMU. Every resource is claimed under a name of its
 //! own before the cloud is asked for it.
 
+mod pace;
 mod product;
 mod server;
 mod upload;
