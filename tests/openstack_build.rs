@@ -231,3 +231,54 @@ async fn what_cannot_be_done_in_a_cloud_is_refused_at_once() {
         assert!(!output.status.success() && said.contains(wanted), "{wanted}: {said}");
     }
 }
+
+#[tokio::test]
+async fn older_images_go_when_the_new_one_is_proved_and_not_before() {
+    let (cloud, work) = cloud(manners()).await;
+    let keep = "[platform.openstack]\n[target.glance]\nname = \"quick\"\nkeep = 1\n";
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    fs_err::write(work.path("quick.toml"), format!("{spec}\n{keep}")).unwrap();
+    let ids = |cloud: &FakeCloud| -> Vec<String> {
+        cloud.things().into_iter().filter(|it| it.name == "quick").map(|it| it.id).collect()
+    };
+    let build = [&BUILD[..], &["--force"]].concat();
+
+    let first = imgbuild(&work, &build).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    // One that cannot be deleted costs neither the new one nor the build.
+    let older = format!("DELETE /image/v2/images/{}", text(&first.stdout).trim());
+    cloud.fail(When::Matching(older, usize::MAX), Fault::Conflict);
+    fs_err::write(work.path("quick.toml"), format!("{spec}\n{keep}protected = true\n")).unwrap();
+    let second = imgbuild(&work, &build).await;
+    let said = text(&second.stderr);
+    assert!(second.status.success() && said.contains("older images are left"), "{said}");
+    assert_eq!(ids(&cloud).len(), 2, "{said}");
+
+    cloud.heal();
+    let third = imgbuild(&work, &build).await;
+    let said = text(&third.stderr);
+    // What is protected is hidden, what is not is gone.
+    assert!(third.status.success() && said.contains("is protected: hidden"), "{said}");
+    assert_eq!(ids(&cloud), [text(&second.stdout).trim(), text(&third.stdout).trim()], "{said}");
+}
+
+#[tokio::test]
+async fn an_answer_file_that_is_too_long_for_nova_goes_into_the_initrd() {
+    let (cloud, work) = cloud(manners()).await;
+    let long = format!("# {}\n", "long ".repeat(12_000));
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let spec = spec.replace("#imgbuild-quick\n", &format!("#imgbuild-quick\n{long}"));
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("user-data") && said.contains("initrd"), "{said}");
+    assert!(!cloud.requests().iter().any(|it| it.starts_with("POST /compute")), "{said}");
+
+    let spec = spec.replace("idle = \"15s\"", "delivery = \"initrd\"\nidle = \"3s\"");
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    // The pretended guest cannot tell an installer without user-data from a system.
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert!(said.contains("install ..."), "{said}");
+}

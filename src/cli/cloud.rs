@@ -119,7 +119,11 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         volume_type: settings.volume_type.clone().filter(|_| root_on_volume),
         image: None,
         snapshot: None,
-        user_data,
+        // In an initrd there is room for more than Nova takes.
+        user_data: match build.install.delivery {
+            Delivery::Metadata | Delivery::ConfigDrive => user_data,
+            Delivery::Volume | Delivery::Initrd => 0,
+        },
         makes: Makes {
             servers: 1,
             ports: 1,
