@@ -110,7 +110,7 @@ async fn a_spec_becomes_a_volume_and_its_snapshot() {
     after.retain(|it| !before.contains(it));
     let kinds: Vec<_> = after.iter().map(|it| it.0).collect();
     assert_eq!(kinds, ["snapshot", "volume"], "{after:?}");
-    assert_eq!(after[0].1, "quick");
+    assert!(after.iter().all(|it| it.1 == "quick"), "{after:?}");
 }
 
 /// A build that fails, and leaves nothing behind.
@@ -281,4 +281,51 @@ async fn an_answer_file_that_is_too_long_for_nova_goes_into_the_initrd() {
     let output = imgbuild(&work, &BUILD).await;
     let said = text(&output.stderr);
     assert!(said.contains("install ..."), "{said}");
+}
+
+/// An ISO with the quick installer in it, where there is a program to make one.
+fn iso(work: &Work) -> bool {
+    let target = option_env!("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+    let made = std::process::Command::new("xorriso")
+        .args(["-as", "mkisofs", "-quiet", "-V", "QUICK", "-o"])
+        .arg(work.path("quick.iso"))
+        .arg(target.join("quick-installer"))
+        .output();
+    made.is_ok_and(|it| it.status.success())
+}
+
+#[tokio::test]
+async fn an_iso_is_brought_once_and_put_into_the_drive_of_each_server() {
+    let (cloud, work) = cloud(manners()).await;
+    if !iso(&work) {
+        return;
+    }
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let begin = spec.find("[source.kernel]").unwrap();
+    let end = spec.find("[answer]").unwrap();
+    let source =
+        "[source.iso]\nlocation = \"quick.iso\"\nkernel = \"linux\"\ninitrd = \"initrd.gz\"\n";
+    let spec = format!("{}{source}{}", &spec[..begin], &spec[end..]);
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    let before = things(&cloud);
+    let added = |cloud: &FakeCloud| {
+        let mut things = things(cloud);
+        things.retain(|it| !before.contains(it));
+        things
+    };
+
+    let first = imgbuild(&work, &BUILD).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let kept = ("image", "imgbuild-medium-quick.iso".to_owned());
+    assert_eq!(added(&cloud), [kept.clone(), ("image", "quick".to_owned())]);
+    let second = imgbuild(&work, &[&BUILD[..], &["--target", "volume"]].concat()).await;
+    let said = text(&second.stderr);
+    assert!(second.status.success() && said.contains("the ISO is in the cloud already"), "{said}");
+    let kinds: Vec<_> = added(&cloud).into_iter().map(|it| it.0).collect();
+    assert_eq!(kinds, ["image", "image", "snapshot", "volume"], "{:?}", added(&cloud));
+    // Installer and result, twice; only the installers read from it.
+    let drives: Vec<bool> =
+        cloud.devices().iter().map(|it| it.iter().any(|it| it["device_type"] == "cdrom")).collect();
+    assert_eq!(drives, [true, false, true, false]);
 }

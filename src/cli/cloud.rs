@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    model::{Build, Delivery, Openstack, Platform, Target, UserAction, VerifyCondition},
+    model::{Build, Delivery, Openstack, Platform, Source, Target, UserAction, VerifyCondition},
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
@@ -106,6 +106,7 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
     let is_volume = matches!(build.target, Target::Volume(_));
     let gib = gibibytes(build.install.disk);
     let root_on_volume = is_volume || settings.volume_backed;
+    let medium = matches!(build.source, Source::Iso { attach: true, .. });
     let n_volumes = u64::from(root_on_volume) + u64::from(is_volume);
     Wanted {
         flavor: settings.flavor.clone(),
@@ -128,8 +129,8 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
             servers: 1,
             ports: 1,
             security_groups: 0,
-            images: 2,
-            volumes: n_volumes,
+            images: 2 + u64::from(medium),
+            volumes: n_volumes + u64::from(medium),
             snapshots: u64::from(is_volume),
             gigabytes: n_volumes * gib,
         },

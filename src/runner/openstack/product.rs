@@ -99,6 +99,9 @@ impl OpenstackRunner {
         match target {
             Target::Volume(wanted) => {
                 let id = said(cx, "convert", "snapshot")?;
+                // The volume that it is of outlives the build as well.
+                let volume = said(cx, "convert", "volume")?;
+                cloud.volumes().rename(&volume, &wanted.name).await.map_err(of)?;
                 self.offer_snapshot(&cloud, &id, wanted).await?;
                 Ok(serde_json::json!({ "product": id }))
             }
