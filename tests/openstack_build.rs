@@ -329,3 +329,25 @@ async fn an_iso_is_brought_once_and_put_into_the_drive_of_each_server() {
         cloud.devices().iter().map(|it| it.iter().any(|it| it["device_type"] == "cdrom")).collect();
     assert_eq!(drives, [true, false, true, false]);
 }
+
+#[tokio::test]
+async fn a_plan_names_everything_and_what_the_cloud_lacks() {
+    let flavors = vec![("small".to_owned(), 64, 1)];
+    let (cloud, work) = cloud(Manners { flavors, ..manners() }).await;
+    let plan = ["plan", "quick.toml", "--cloud", "fake", "--target", "volume"];
+    let output = imgbuild(&work, &plan).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("MISSING  flavor"), "{said}");
+    let wrote = |it: &&String| !it.starts_with("GET") && !it.contains("/auth/tokens");
+    assert_eq!(cloud.requests().iter().find(wrote), None);
+
+    let n_requests = cloud.requests().len();
+    let output = imgbuild(&work, &[&plan[..], &["--offline"]].concat()).await;
+    assert_eq!(cloud.requests().len(), n_requests, "--offline asks nobody");
+    let said = text(&output.stdout);
+    let stages = said.split("\nto fetch:").next().unwrap().trim_end();
+    let stages: Vec<_> =
+        stages.lines().filter(|it| !it.contains("boots  ") && !it.contains("  from ")).collect();
+    insta::assert_snapshot!(stages.join("\n"), @"");
+}

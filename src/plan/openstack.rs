@@ -42,7 +42,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
             "medium-image",
             ResourceKind::Image,
             Lifetime::Scratch,
-            "medium",
+            "medium-upload",
             None,
         ));
         upload.push(planned("medium", ResourceKind::Volume, Lifetime::Scratch, "medium", None));
