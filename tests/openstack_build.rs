@@ -110,7 +110,7 @@ async fn a_spec_becomes_a_volume_and_its_snapshot() {
     after.retain(|it| !before.contains(it));
     let kinds: Vec<_> = after.iter().map(|it| it.0).collect();
     assert_eq!(kinds, ["snapshot", "volume"], "{after:?}");
-    assert_eq!(after[0].1, "quick");
+    assert!(after.iter().all(|it| it.1 == "quick"), "{after:?}");
 }
 
 /// A build that fails, and leaves nothing behind.
@@ -230,4 +230,124 @@ async fn what_cannot_be_done_in_a_cloud_is_refused_at_once() {
         let said = text(&output.stderr);
         assert!(!output.status.success() && said.contains(wanted), "{wanted}: {said}");
     }
+}
+
+#[tokio::test]
+async fn older_images_go_when_the_new_one_is_proved_and_not_before() {
+    let (cloud, work) = cloud(manners()).await;
+    let keep = "[platform.openstack]\n[target.glance]\nname = \"quick\"\nkeep = 1\n";
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    fs_err::write(work.path("quick.toml"), format!("{spec}\n{keep}")).unwrap();
+    let ids = |cloud: &FakeCloud| -> Vec<String> {
+        cloud.things().into_iter().filter(|it| it.name == "quick").map(|it| it.id).collect()
+    };
+    let build = [&BUILD[..], &["--force"]].concat();
+
+    let first = imgbuild(&work, &build).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    // One that cannot be deleted costs neither the new one nor the build.
+    let older = format!("DELETE /image/v2/images/{}", text(&first.stdout).trim());
+    cloud.fail(When::Matching(older, usize::MAX), Fault::Conflict);
+    fs_err::write(work.path("quick.toml"), format!("{spec}\n{keep}protected = true\n")).unwrap();
+    let second = imgbuild(&work, &build).await;
+    let said = text(&second.stderr);
+    assert!(second.status.success() && said.contains("older images are left"), "{said}");
+    assert_eq!(ids(&cloud).len(), 2, "{said}");
+
+    cloud.heal();
+    let third = imgbuild(&work, &build).await;
+    let said = text(&third.stderr);
+    // What is protected is hidden, what is not is gone.
+    assert!(third.status.success() && said.contains("is protected: hidden"), "{said}");
+    assert_eq!(ids(&cloud), [text(&second.stdout).trim(), text(&third.stdout).trim()], "{said}");
+}
+
+#[tokio::test]
+async fn an_answer_file_that_is_too_long_for_nova_goes_into_the_initrd() {
+    let (cloud, work) = cloud(manners()).await;
+    let long = format!("# {}\n", "long ".repeat(12_000));
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let spec = spec.replace("#imgbuild-quick\n", &format!("#imgbuild-quick\n{long}"));
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("user-data") && said.contains("initrd"), "{said}");
+    assert!(!cloud.requests().iter().any(|it| it.starts_with("POST /compute")), "{said}");
+
+    let spec = spec.replace("idle = \"15s\"", "delivery = \"initrd\"\nidle = \"3s\"");
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    // The pretended guest cannot tell an installer without user-data from a system.
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert!(said.contains("install ..."), "{said}");
+}
+
+/// An ISO with the quick installer in it, where there is a program to make one.
+fn iso(work: &Work) -> bool {
+    let target = option_env!("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+    let made = std::process::Command::new("xorriso")
+        .args(["-as", "mkisofs", "-quiet", "-V", "QUICK", "-o"])
+        .arg(work.path("quick.iso"))
+        .arg(target.join("quick-installer"))
+        .output();
+    made.is_ok_and(|it| it.status.success())
+}
+
+#[tokio::test]
+async fn an_iso_is_brought_once_and_put_into_the_drive_of_each_server() {
+    let (cloud, work) = cloud(manners()).await;
+    if !iso(&work) {
+        return;
+    }
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let begin = spec.find("[source.kernel]").unwrap();
+    let end = spec.find("[answer]").unwrap();
+    let source =
+        "[source.iso]\nlocation = \"quick.iso\"\nkernel = \"linux\"\ninitrd = \"initrd.gz\"\n";
+    let spec = format!("{}{source}{}", &spec[..begin], &spec[end..]);
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+    let before = things(&cloud);
+    let added = |cloud: &FakeCloud| {
+        let mut things = things(cloud);
+        things.retain(|it| !before.contains(it));
+        things
+    };
+
+    let first = imgbuild(&work, &BUILD).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    let kept = ("image", "imgbuild-medium-quick.iso".to_owned());
+    assert_eq!(added(&cloud), [kept.clone(), ("image", "quick".to_owned())]);
+    let second = imgbuild(&work, &[&BUILD[..], &["--target", "volume"]].concat()).await;
+    let said = text(&second.stderr);
+    assert!(second.status.success() && said.contains("the ISO is in the cloud already"), "{said}");
+    let kinds: Vec<_> = added(&cloud).into_iter().map(|it| it.0).collect();
+    assert_eq!(kinds, ["image", "image", "snapshot", "volume"], "{:?}", added(&cloud));
+    // Installer and result, twice; only the installers read from it.
+    let drives: Vec<bool> =
+        cloud.devices().iter().map(|it| it.iter().any(|it| it["device_type"] == "cdrom")).collect();
+    assert_eq!(drives, [true, false, true, false]);
+}
+
+#[tokio::test]
+async fn a_plan_names_everything_and_what_the_cloud_lacks() {
+    let flavors = vec![("small".to_owned(), 64, 1)];
+    let (cloud, work) = cloud(Manners { flavors, ..manners() }).await;
+    let plan = ["plan", "quick.toml", "--cloud", "fake", "--target", "volume"];
+    let output = imgbuild(&work, &plan).await;
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("MISSING  flavor"), "{said}");
+    let wrote = |it: &&String| !it.starts_with("GET") && !it.contains("/auth/tokens");
+    assert_eq!(cloud.requests().iter().find(wrote), None);
+
+    let n_requests = cloud.requests().len();
+    let output = imgbuild(&work, &[&plan[..], &["--offline"]].concat()).await;
+    assert_eq!(cloud.requests().len(), n_requests, "--offline asks nobody");
+    let said = text(&output.stdout);
+    let stages = said.split("\nto fetch:").next().unwrap().trim_end();
+    let stages: Vec<_> =
+        stages.lines().filter(|it| !it.contains("boots  ") && !it.contains("  from ")).collect();
+    insta::assert_snapshot!(stages.join("\n"), @"");
 }

@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    model::{Build, Delivery, Openstack, Platform, Target, UserAction, VerifyCondition},
+    model::{Build, Delivery, Openstack, Platform, Source, Target, UserAction, VerifyCondition},
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
-        preflight::{Makes, Wanted, flavor, gather, judge, network},
+        preflight::{Facts, Makes, Wanted, flavor, gather, judge, network},
     },
     plan::openstack::{INPUTS, gibibytes},
-    platform::Grade,
+    platform::{Check, Grade},
     runner::Place,
 };
 
@@ -80,17 +80,14 @@ pub(super) async fn survey(
     build: &Build,
     user_data: usize,
 ) -> Result<Place, Failure> {
-    let settings = settings(build).cloned().unwrap_or_default();
-    let wanted = wanted(build, &settings, user_data);
-    let facts = gather(cloud, &wanted).await.map_err(Failure::failed)?;
-    let checks = judge(&facts, &wanted);
+    let (facts, wanted, checks) = look(cloud, build, user_data).await?;
     let bad: Vec<_> = checks.into_iter().filter(|it| it.grade != Grade::Good).collect();
     doctor::print_to(&bad, &mut std::io::stderr());
     if bad.iter().any(|it| it.grade == Grade::Missing) {
         _ = writeln!(std::io::stderr(), "nothing was changed in the cloud");
         return Err(Failure::silent(Status::Failed));
     }
-    let missing = |it: &crate::platform::Check| {
+    let missing = |it: &Check| {
         Failure::failed(Plain::new(
             format!("{}: {}", it.name, it.found),
             it.remedy.clone().unwrap_or_default(),
@@ -102,10 +99,37 @@ pub(super) async fn survey(
     Ok(Place { flavor, network })
 }
 
+/// What a build would find in its cloud, for people to read, and the product of
+/// the same inputs where the cloud has it. Nothing is written.
+pub(super) async fn outlook(
+    build: &Build,
+    user_data: usize,
+    inputs: &str,
+) -> Result<(Vec<Check>, Option<String>), Failure> {
+    let cloud = connect(settings(build).and_then(|it| it.cloud.as_deref()))?;
+    let (_, _, checks) = look(&cloud, build, user_data).await?;
+    let reached = checks.first().is_some_and(|it| it.grade != Grade::Missing);
+    let product = if reached { current(&cloud, &build.target, inputs).await } else { None };
+    Ok((checks, product))
+}
+
+async fn look(
+    cloud: &Cloud,
+    build: &Build,
+    user_data: usize,
+) -> Result<(Facts, Wanted, Vec<Check>), Failure> {
+    let settings = settings(build).cloned().unwrap_or_default();
+    let wanted = wanted(build, &settings, user_data);
+    let facts = gather(cloud, &wanted).await.map_err(Failure::failed)?;
+    let checks = judge(&facts, &wanted);
+    Ok((facts, wanted, checks))
+}
+
 fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
     let is_volume = matches!(build.target, Target::Volume(_));
     let gib = gibibytes(build.install.disk);
     let root_on_volume = is_volume || settings.volume_backed;
+    let medium = matches!(build.source, Source::Iso { attach: true, .. });
     let n_volumes = u64::from(root_on_volume) + u64::from(is_volume);
     Wanted {
         flavor: settings.flavor.clone(),
@@ -119,13 +143,17 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         volume_type: settings.volume_type.clone().filter(|_| root_on_volume),
         image: None,
         snapshot: None,
-        user_data,
+        // In an initrd there is room for more than Nova takes.
+        user_data: match build.install.delivery {
+            Delivery::Metadata | Delivery::ConfigDrive => user_data,
+            Delivery::Volume | Delivery::Initrd => 0,
+        },
         makes: Makes {
             servers: 1,
             ports: 1,
             security_groups: 0,
-            images: 2,
-            volumes: n_volumes,
+            images: 2 + u64::from(medium),
+            volumes: n_volumes + u64::from(medium),
             snapshots: u64::from(is_volume),
             gigabytes: n_volumes * gib,
         },

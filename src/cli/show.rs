@@ -5,7 +5,7 @@ use std::io::Write as _;
 use super::{
     Surroundings,
     arguments::{Plan, ReportFormat, SpecArguments},
-    builds,
+    builds, cloud, doctor,
     failure::Failure,
     prepare::{self, Prepared},
     print_json,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     engine::Teller,
     model::{Build, Target},
+    platform::Check,
     runner::manifest,
     source::{self, Survey},
     units::Size,
@@ -71,23 +72,44 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
     Ok(())
 }
 
-/// Whether the image is there and was made of the same inputs.
-fn is_current(prepared: &Prepared) -> bool {
+/// What there is already, and what a cloud says of the build.
+#[derive(Default)]
+struct Outlook {
+    /// Whether the image is there and was made of the same inputs.
+    is_current: bool,
+    checks: Vec<Check>,
+    /// Why the cloud could not be asked.
+    problem: Option<String>,
+}
+
+async fn outlook(prepared: &Prepared, offline: bool) -> Outlook {
     let build = prepared.loaded.build();
-    match &build.target {
-        Target::File(target) => {
-            manifest::of(&target.path).is_some_and(|it| it.inputs == prepared.inputs)
+    if let Target::File(target) = &build.target {
+        let manifest = manifest::of(&target.path);
+        let is_current = manifest.is_some_and(|it| it.inputs == prepared.inputs);
+        return Outlook { is_current, ..Outlook::default() };
+    }
+    if offline {
+        return Outlook { problem: Some("not asked (--offline)".into()), ..Outlook::default() };
+    }
+    let length = prepared.rendered.expose().len();
+    match cloud::outlook(build, length, &prepared.inputs).await {
+        Ok((checks, product)) => Outlook { is_current: product.is_some(), checks, problem: None },
+        Err(failure) => {
+            let problem = failure.report.map(|it| it.to_string()).unwrap_or_default();
+            Outlook { problem: Some(problem), ..Outlook::default() }
         }
-        _ => false,
     }
 }
 
 async fn document_of(prepared: &Prepared, cx: &Surroundings, offline: bool) -> serde_json::Value {
     let survey = survey(prepared.loaded.build(), cx, offline).await;
+    let outlook = outlook(prepared, offline).await;
     serde_json::json!({
         "plan": prepared.plan,
         "inputs": prepared.inputs,
-        "nothing-changed": is_current(prepared),
+        "nothing-changed": outlook.is_current,
+        "checks": outlook.checks,
         "fetch": survey.files.iter().map(|it| serde_json::json!({
             "what": it.what, "url": it.url, "cached": it.is_cached, "bytes": it.bytes,
         })).collect::<Vec<_>>(),
@@ -97,6 +119,7 @@ async fn document_of(prepared: &Prepared, cx: &Surroundings, offline: bool) -> s
 
 async fn print_one(prepared: &Prepared, cx: &Surroundings, offline: bool) -> Result<(), Failure> {
     let survey = survey(prepared.loaded.build(), cx, offline).await;
+    let outlook = outlook(prepared, offline).await;
     let mut out = std::io::stdout().lock();
     _ = writeln!(out, "{}", prepared.redactor.mask(&prepared.plan.to_string()).trim_end());
     _ = writeln!(out, "\nto fetch:");
@@ -111,8 +134,15 @@ async fn print_one(prepared: &Prepared, cx: &Surroundings, offline: bool) -> Res
     for note in &survey.notes {
         _ = writeln!(out, "      {}", prepared.redactor.mask(note));
     }
+    if !outlook.checks.is_empty() || outlook.problem.is_some() {
+        _ = writeln!(out, "\nthe cloud:");
+        doctor::print_to(&outlook.checks, &mut out);
+    }
+    if let Some(problem) = &outlook.problem {
+        _ = writeln!(out, "      {}", prepared.redactor.mask(problem));
+    }
     _ = writeln!(out, "\ninputs {}", prepared.inputs);
-    if is_current(prepared) {
+    if outlook.is_current {
         _ = writeln!(
             out,
             "nothing has changed since the image was built; `build` would do nothing"

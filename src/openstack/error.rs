@@ -158,7 +158,7 @@ pub enum Error {
 
     /// User-data that Nova would refuse.
     #[error("user-data is {length} characters of base64; nova takes {max}")]
-    #[diagnostic(help("shorten the answer file, or let it fetch the rest from a server"))]
+    #[diagnostic(help("shorten the answer file, or hand it over with `delivery = \"initrd\"`"))]
     UserDataTooLong {
         /// Its length in base64.
         length: usize,

@@ -290,6 +290,15 @@ impl<'a> Volumes<'a> {
         self.session.send(&call.repeatable()).await.map(drop)
     }
 
+    /// Changes what a volume is called.
+    pub async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
+        let body = json!({ "volume": { "name": name } });
+        self.session
+            .send(&Call::put(Service::Volume, path("volume", id), Some(body)))
+            .await
+            .map(drop)
+    }
+
     /// Changes what a snapshot is called and knows of itself.
     pub async fn update_snapshot(
         &self,

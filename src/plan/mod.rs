@@ -112,6 +112,8 @@ pub enum Action {
         properties: BTreeMap<String, String>,
         /// Where the root disk is to be a volume: of what type.
         volume: Option<RootVolume>,
+        /// Whether the ISO goes along, for the server's CD-ROM drive.
+        medium: bool,
     },
     /// Run the installer in a server of Nova.
     InstallServer(Box<ServerInstall>),
@@ -265,10 +267,16 @@ impl Stage {
                 format!("machine  {machine}"),
                 format!("until    {} within {}", condition_text(verify), verify.timeout),
             ],
-            Action::Upload { volume, .. } => match volume {
-                Some(volume) => vec![format!("root     a volume of {} GiB", volume.gib)],
-                None => vec!["root     the flavor's disk".to_owned()],
-            },
+            Action::Upload { volume, medium, .. } => {
+                let mut lines = vec![match volume {
+                    Some(volume) => format!("root     a volume of {} GiB", volume.gib),
+                    None => "root     the flavor's disk".to_owned(),
+                }];
+                if *medium {
+                    lines.push("CD-ROM   the ISO, kept in Glance for the next build".to_owned());
+                }
+                lines
+            }
             Action::InstallServer(it) => vec![
                 format!(
                     "server   {} CPUs, {}, flavor {}, network {}",

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::{Action, Plan, Planned, RootVolume, ServerInstall, Stage, qemu};
 use crate::{
     engine::{Lifetime, ResourceKind},
-    model::{Build, Firmware, Openstack, Target},
+    model::{Build, Firmware, Openstack, Source, Target},
     units::{Size, Span},
 };
 
@@ -36,6 +36,17 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         let size = Some(Size::gib(gib));
         upload.push(planned("root-volume", ResourceKind::Volume, lifetime, "root", size));
     }
+    let medium = matches!(build.source, Source::Iso { attach: true, .. });
+    if medium {
+        upload.push(planned(
+            "medium-image",
+            ResourceKind::Image,
+            Lifetime::Scratch,
+            "medium-upload",
+            None,
+        ));
+        upload.push(planned("medium", ResourceKind::Volume, Lifetime::Scratch, "medium", None));
+    }
     let mut properties = build.os.glance.clone();
     if build.install.firmware == Firmware::Uefi {
         properties.insert("hw_firmware_type".to_owned(), "uefi".to_owned());
@@ -60,6 +71,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
                 properties,
                 volume: from_volume
                     .then(|| RootVolume { gib, volume_type: cloud.volume_type.clone() }),
+                medium,
             },
         },
         Stage {
@@ -153,6 +165,9 @@ pub fn properties(build: &Build, target: &Target, inputs: &str) -> BTreeMap<Stri
     properties.insert(INPUTS.to_owned(), inputs.to_owned());
     properties
 }
+
+/// The property of an ISO that is kept in Glance, with its digest.
+pub const MEDIUM: &str = "imgbuild_medium";
 
 /// The property with the digest of everything that went into a product.
 pub const INPUTS: &str = "imgbuild_inputs";

@@ -11,7 +11,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: Utf8PathBuf,
+    /// Tells this run from one that began elsewhere at the same second, under
+    /// the same name, and in the same project of a cloud.
+    token: String,
 }
+
+/// The file with the run's token.
+const TOKEN: &str = "token.txt";
 
 impl RunFolder {
     /// The journal's file name.
@@ -25,12 +31,19 @@ impl RunFolder {
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o700).recursive(true);
         builder.create(&path)?;
-        Ok(Self { path: path.canonicalize_utf8()? })
+        let path = path.canonicalize_utf8()?;
+        let file = path.join(TOKEN);
+        if !file.is_file() {
+            fs_err::write(&file, random())?;
+        }
+        let token = fs_err::read_to_string(&file)?;
+        Ok(Self { path, token })
     }
 
     /// The folder of a run that was begun earlier.
     pub fn existing(path: Utf8PathBuf) -> Self {
-        Self { path }
+        let token = fs_err::read_to_string(path.join(TOKEN)).unwrap_or_default();
+        Self { path, token }
     }
 
     /// The folder itself.
@@ -49,7 +62,12 @@ impl RunFolder {
             ResourceKind::File | ResourceKind::Folder => self.file(&planned.name).into_string(),
             ResourceKind::Machine | ResourceKind::External(_) => planned.name.clone(),
             // Unique in its cloud: what has this name is ours to remove.
-            _ => format!("imgbuild-{}-{}", self.path.file_name().unwrap_or_default(), planned.name),
+            _ => format!(
+                "imgbuild-{}-{}-{}",
+                self.path.file_name().unwrap_or_default(),
+                self.token,
+                planned.name
+            ),
         };
         Resource {
             label: planned.label.clone(),
@@ -58,5 +76,39 @@ impl RunFolder {
             id: None,
             lifetime: planned.lifetime,
         }
+    }
+}
+
+/// Six hexadecimal digits from the keys that the standard library draws from
+/// the system for each hash map; enough to tell two runs of a second apart.
+fn random() -> String {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    format!("{:06x}", RandomState::new().build_hasher().finish() & 0xff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Lifetime;
+
+    #[test]
+    fn runs_of_the_same_second_have_names_of_their_own_in_a_cloud_and_keep_them() {
+        let planned = Planned {
+            label: "install-server".to_owned(),
+            kind: ResourceKind::Server,
+            name: "install".to_owned(),
+            lifetime: Lifetime::Scratch,
+            size: None,
+        };
+        let name = |work: &Utf8Path| {
+            RunFolder::create(work, "20261123-120000-debian").unwrap().resource(&planned).name
+        };
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [a, b] = folders.each_ref().map(|it| Utf8Path::from_path(it.path()).unwrap());
+        assert_ne!(name(a), name(b));
+        // Resumed, it is the same run.
+        assert_eq!(name(a), name(a));
+        assert!(name(a).starts_with("imgbuild-20261123-120000-debian-"));
+        assert!(name(a).ends_with("-install"));
     }
 }

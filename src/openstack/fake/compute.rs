@@ -126,6 +126,13 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
         );
     }
     let devices = wanted["block_device_mapping_v2"].as_array().cloned().unwrap_or_default();
+    // Of several disks one has to be the first, also where an image is named.
+    if !devices.is_empty() && !devices.iter().any(|it| it["boot_index"] == 0) {
+        return complaint(
+            400,
+            "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.",
+        );
+    }
     for device in &devices {
         let (from, to) = (text(device, "source_type"), text(device, "destination_type"));
         if from == "image" && to == "local" && device["device_type"] == "cdrom" {
@@ -142,6 +149,7 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
             return complaint(400, "Block Device Mapping is Invalid: failed to get volume.");
         }
     }
+    state.devices.push(devices.clone());
     let id = state.next_id("");
     let volumes: Vec<Value> =
         devices.iter().filter_map(|device| attach(state, &id, device)).collect();

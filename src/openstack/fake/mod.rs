@@ -315,6 +315,11 @@ impl FakeCloud {
         self.control().requests.clone()
     }
 
+    /// The disks that each server was asked for with (block device mappings).
+    pub fn devices(&self) -> Vec<Vec<serde_json::Value>> {
+        self.state().devices.clone()
+    }
+
     /// Makes every token invalid.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();

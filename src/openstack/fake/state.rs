@@ -53,6 +53,8 @@ pub(super) struct State {
     due: Vec<(Instant, Happening)>,
     /// When servers began to run, for their consoles.
     pub(super) booted: BTreeMap<String, Instant>,
+    /// The disks that servers were asked for with, those that are gone as well.
+    pub(super) devices: Vec<Vec<Value>>,
     n_ids: u64,
 }
 
@@ -73,6 +75,7 @@ impl State {
             tables: BTreeMap::new(),
             due: Vec::new(),
             booted: BTreeMap::new(),
+            devices: Vec::new(),
             n_ids: 0,
         };
         for (name, ram, disk) in &manners.flavors {

@@ -304,7 +304,7 @@ fn of_user_data(wanted: &Wanted) -> Option<Check> {
         Check::missing(
             "user-data",
             found,
-            "shorten the answer file, or let it fetch the rest from a server",
+            "shorten the answer file, or hand it over with `delivery = \"initrd\"`",
         )
     } else {
         Check::good("user-data", found)

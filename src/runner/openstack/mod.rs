@@ -4,6 +4,8 @@
 //! user's) is done as for QEMU. Every resource is claimed under a name of its
 //! own before the cloud is asked for it.
 
+mod medium;
+mod pace;
 mod product;
 mod server;
 mod upload;
@@ -98,8 +100,8 @@ impl Runner for OpenstackRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         match &stage.action {
-            Action::Upload { properties, volume } => {
-                self.upload(stage, properties, volume.as_ref(), cx).await
+            Action::Upload { properties, volume, medium } => {
+                self.upload(stage, properties, volume.as_ref(), *medium, cx).await
             }
             Action::InstallServer(action) => self.install(stage, action, cx).await,
             Action::Capture { target, from_volume } => {

@@ -1,7 +1,10 @@
 //! Stages `convert` and `publish`: the image or snapshot of the installed disk,
 //! with the properties it is to have, and at last its name.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{CloudError, OpenstackRunner, deadline, metadata, of, said};
 use crate::{
@@ -19,6 +22,9 @@ use crate::{
         openstack::{SERVERS_OWN, properties},
     },
 };
+
+/// How long Glance may take to delete an older image. One that is in use stays so.
+const RETIRE: Duration = Duration::from_secs(20);
 
 impl OpenstackRunner {
     pub(super) async fn capture(
@@ -93,14 +99,22 @@ impl OpenstackRunner {
         match target {
             Target::Volume(wanted) => {
                 let id = said(cx, "convert", "snapshot")?;
+                // The volume that it is of outlives the build as well.
+                let volume = said(cx, "convert", "volume")?;
+                cloud.volumes().rename(&volume, &wanted.name).await.map_err(of)?;
                 self.offer_snapshot(&cloud, &id, wanted).await?;
                 Ok(serde_json::json!({ "product": id }))
             }
             Target::Glance(wanted) => {
                 let id = said(cx, "convert", "image")?;
                 offer_image(&cloud, &id, wanted).await?;
-                if let Some(keep) = wanted.keep {
-                    retire(&cloud, &id, wanted, keep, cx).await?;
+                // The product stands. What is older may be in use, or protected by
+                // others, and an image that is proved is not given up for that.
+                if let Some(keep) = wanted.keep
+                    && let Err(error) = retire(&cloud, &id, wanted, keep, cx).await
+                {
+                    let why = error.causes().join(": ");
+                    cx.teller().warn(format!("older images are left: {why}"));
                 }
                 Ok(serde_json::json!({ "product": id }))
             }
@@ -131,12 +145,15 @@ async fn offer_image(cloud: &Cloud, id: &str, wanted: &GlanceTarget) -> Result<(
     if let Some(visibility) = &wanted.visibility {
         change.set.insert("visibility".to_owned(), visibility.clone().into());
     }
-    if wanted.protected {
-        change.set.insert("protected".to_owned(), true.into());
-    }
     cloud.images().update(id, &change).await.map_err(of)?;
     for project in &wanted.members {
         cloud.images().add_member(id, project).await.map_err(of)?;
+    }
+    if wanted.protected {
+        // Last: what is protected could not be given back if something failed.
+        let mut change = ImageChange::default();
+        change.set.insert("protected".to_owned(), true.into());
+        cloud.images().update(id, &change).await.map_err(of)?;
     }
     Ok(())
 }
@@ -155,19 +172,23 @@ async fn retire(
     images.retain(|it| it.id != newest);
     images.sort_by(|a, b| b.created_at.cmp(&a.created_at));
     let kept = usize::try_from(keep.max(1) - 1).unwrap_or(usize::MAX);
+    let mut trouble = Ok(());
     for image in images.into_iter().skip(kept) {
-        if image.protected {
+        let done = if image.protected {
             let mut change = ImageChange::default();
             change.set.insert("os_hidden".to_owned(), true.into());
-            cloud.images().update(&image.id, &change).await.map_err(of)?;
-            cx.teller().info(format!("image {} is protected: hidden, not deleted", image.id));
+            cloud.images().update(&image.id, &change).await.map(|_| "is protected: hidden")
         } else {
-            let until = tokio::time::Instant::now() + std::time::Duration::from_mins(5);
-            cloud.images().release(Which::Id(&image.id), until).await.map_err(of)?;
-            cx.teller().info(format!("image {} was older: deleted", image.id));
+            let until = Instant::now() + RETIRE;
+            cloud.images().release(Which::Id(&image.id), until).await.map(|()| "was older: deleted")
+        };
+        match done {
+            Ok(done) => cx.teller().info(format!("image {} {done}", image.id)),
+            // One that is in use does not keep the others.
+            Err(error) => trouble = Err(of(error)),
         }
     }
-    Ok(())
+    trouble
 }
 
 /// Whether an image has what it was given, and something in it.

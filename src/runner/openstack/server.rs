@@ -37,6 +37,13 @@ impl OpenstackRunner {
         } else {
             new.image = Some(said(cx, "upload", "image")?);
         }
+        if let Ok(medium) = said(cx, "upload", "medium") {
+            // With a second disk Nova wants the first one to be named as well.
+            if let Some(image) = &new.image {
+                new.devices.push(Device::local(image).boot(0));
+            }
+            new.devices.push(Device::volume(&medium).cdrom());
+        }
         if matches!(install.delivery, Delivery::Metadata | Delivery::ConfigDrive) {
             new.user_data = Some(context.answers.clone());
         }

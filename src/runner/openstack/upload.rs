@@ -16,6 +16,7 @@ impl OpenstackRunner {
         stage: &Stage,
         properties: &BTreeMap<String, String>,
         volume: Option<&RootVolume>,
+        medium: bool,
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         let cloud = self.cloud(cx);
@@ -33,8 +34,12 @@ impl OpenstackRunner {
             cloud.images().upload(&image.id, &file, "boot disk", cx.teller()).await.map_err(of)?;
         let image = cloud.images().wait_active(&image.id, deadline(stage)).await.map_err(of)?;
         cloud.images().compare(&image, &file).await.map_err(of)?;
+        let medium = match medium {
+            true => Some(self.medium(stage, cx).await?),
+            false => None,
+        };
         let Some(wanted) = volume else {
-            return Ok(serde_json::json!({ "image": image.id }));
+            return Ok(serde_json::json!({ "image": image.id, "medium": medium }));
         };
         let resource = self.local.claim(stage, "root-volume", cx)?;
         let new = NewVolume {
@@ -48,6 +53,6 @@ impl OpenstackRunner {
         let made = cloud.volumes().create(&new).await.map_err(of)?;
         cx.confirm("root-volume", &made.id)?;
         let made = cloud.volumes().wait_available(&made.id, deadline(stage)).await.map_err(of)?;
-        Ok(serde_json::json!({ "image": image.id, "volume": made.id }))
+        Ok(serde_json::json!({ "image": image.id, "volume": made.id, "medium": medium }))
     }
 }

@@ -1,7 +1,4 @@
 //! A server that runs, and the watcher that judges it.
-//!
-//! Nova is asked, it does not tell: often in the first minutes, then every
-//! quarter of a minute, which keeps an hour of waiting under 400 requests.
 
 use std::{
     sync::Arc,
@@ -10,7 +7,10 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{OpenstackRunner, of};
+use super::{
+    OpenstackRunner, of,
+    pace::{Look, Outage, Pace},
+};
 use crate::{
     console::{
         Verdict,
@@ -21,20 +21,15 @@ use crate::{
     },
     engine::{StageCx, StageError},
     openstack::{
-        Cloud,
+        Cloud, Error,
         compute::{Server, ServerState},
         console::Console,
     },
     runner::{console_log::ConsoleLog, failed::MachineFailed, qemu},
 };
 
-/// Between two looks at the console: at first, and later.
-const OFTEN: Duration = Duration::from_secs(1);
-const SELDOM: Duration = Duration::from_secs(15);
-/// So many looks at the console for one at the server, where nothing happens.
-const LOOKS: u32 = 4;
-/// Between two looks at the hypervisor's counters.
-const COUNTERS: Duration = Duration::from_mins(2);
+/// A hypervisor that tells no counters after so long never will.
+const MAY_START: Duration = Duration::from_mins(2);
 
 /// How a watched server ended well.
 pub(super) enum Watched {
@@ -62,87 +57,92 @@ impl OpenstackRunner {
         let mut watcher = Watcher::new(Arc::new(knowledge), watch);
         let mut console = Console::default();
         let mut evidence = Evidence::default();
-        let mut counted: Option<Instant> = None;
         let mut may_count = true;
         // A server that is still being made has neither console nor clock.
+        let asked = Instant::now();
         let mut began: Option<Instant> = None;
-        let mut said_all = false;
+        let mut pace = Pace::default();
+        // Nova may know a server whose hypervisor does not answer.
+        let (mut nova, mut hypervisor) = (Outage::of("nova"), Outage::of("the server's console"));
+        let mut end = None;
         let failure = 'watching: loop {
-            for look in 0..LOOKS {
-                let server =
-                    if look == 0 || said_all { Some(seen(&cloud, id).await?) } else { None };
-                let runs = server
-                    .as_ref()
-                    .is_none_or(|it| it.as_ref().is_some_and(|it| it.status != ServerState::Build));
-                let at = if runs {
-                    began.get_or_insert_with(Instant::now).elapsed()
-                } else {
-                    Duration::ZERO
-                };
-                let mut findings = Vec::new();
-                let mut is_new = false;
-                if runs && let Some(text) = cloud.compute().console(id).await.map_err(of)? {
-                    let increment = console.merge(&text);
-                    if increment.gap {
-                        cx.teller().warn("the cloud has dropped a part of the console");
-                    }
-                    is_new = !increment.text.is_empty();
-                    log.write(increment.text.as_bytes()).map_err(qemu::io)?;
-                    self.local.packages_of(increment.text.as_bytes());
-                    findings = watcher.feed(increment.text.as_bytes(), at);
+            let at = began.map(|it| it.elapsed()).unwrap_or_default();
+            let look = if began.is_some() { pace.look(at) } else { Look::STATE };
+            if look.server
+                && end.is_none()
+                && let Some(server) = nova.bear(seen(&cloud, id).await, cx.teller())?
+            {
+                end = end_of(server.as_ref());
+                if server.is_none_or(|it| it.status != ServerState::Build) {
+                    began.get_or_insert_with(Instant::now);
                 }
-                if runs {
-                    if may_count && counted.is_none_or(|it| it.elapsed() > COUNTERS) {
-                        counted = Some(Instant::now());
-                        match cloud.compute().diagnostics(id).await.map_err(of)? {
-                            Some(counters) => evidence = counters_of(&counters),
-                            // Not for this account, or not now: the console has to do.
-                            None => may_count = began.is_some_and(|it| it.elapsed() < COUNTERS),
-                        }
-                    }
-                    findings.extend(watcher.tick(at, &evidence));
+            }
+            let mut findings = Vec::new();
+            if (look.console || end.is_some())
+                && began.is_some()
+                && let Some(Some(text)) = hypervisor.bear(said(&cloud, id).await, cx.teller())?
+            {
+                let increment = console.merge(&text);
+                if increment.gap {
+                    cx.teller().warn("the cloud has dropped a part of the console");
                 }
-                for finding in findings {
-                    match finding {
-                        Finding::PhaseReached { phase, at } if installs => {
-                            cx.phase(phase.as_str(), at)?;
-                        }
-                        Finding::PhaseReached { .. } => {}
-                        Finding::Progress(progress) => qemu::tell(&progress, cx),
-                        Finding::Noted { meaning, line, .. } => {
-                            let line = line.map(|it| format!(": {it}")).unwrap_or_default();
-                            cx.teller().info(format!("{meaning}{line}"));
-                        }
-                        Finding::Verdict(it) if it.verdict == Verdict::EndedWell => {
-                            if !installs {
-                                _ = log.finish();
-                                return Ok(Watched::Reached);
-                            }
-                            // It still has to switch the server off.
-                            said_all = true;
-                        }
-                        Finding::Verdict(judgement) => break 'watching judgement,
-                    }
+                log.write(increment.text.as_bytes()).map_err(qemu::io)?;
+                self.local.packages_of(increment.text.as_bytes());
+                findings = watcher.feed(increment.text.as_bytes(), at);
+            }
+            if look.counters && may_count {
+                match cloud.compute().diagnostics(id).await {
+                    Ok(Some(counters)) => evidence = counters_of(&counters),
+                    // Not for this account, or not now: the console has to do.
+                    Ok(None) => may_count = at < MAY_START,
+                    Err(error) if error.is_transient() => {}
+                    Err(error) => return Err(of(error)),
                 }
-                if let Some(server) = server
-                    && let Some(end) = end_of(server.as_ref())
-                {
-                    match watcher.conclude(&end, at) {
-                        Outcome::Success(_) => {
+            }
+            // Nobody is idle because he cannot be seen.
+            if began.is_some() && !nova.lasts() && !hypervisor.lasts() {
+                findings.extend(watcher.tick(at, &evidence));
+            }
+            for finding in findings {
+                match finding {
+                    Finding::PhaseReached { phase, at } if installs => {
+                        cx.phase(phase.as_str(), at)?;
+                    }
+                    Finding::PhaseReached { .. } => {}
+                    Finding::Progress(progress) => qemu::tell(&progress, cx),
+                    Finding::Noted { meaning, line, .. } => {
+                        let line = line.map(|it| format!(": {it}")).unwrap_or_default();
+                        cx.teller().info(format!("{meaning}{line}"));
+                    }
+                    Finding::Verdict(it) if it.verdict == Verdict::EndedWell => {
+                        if !installs {
                             _ = log.finish();
-                            return Ok(Watched::Done);
+                            return Ok(Watched::Reached);
                         }
-                        Outcome::Failure(judgement) => break 'watching judgement,
+                        // It still has to switch the server off.
+                        pace.done(at);
                     }
+                    Finding::Verdict(judgement) => break 'watching judgement,
                 }
-                let pause = if said_all || is_new { at / 40 } else { at / 20 };
-                tokio::select! {
-                    () = cx.cancel.cancelled() => {
+            }
+            // What it said last may be what counts: a console that is away is waited for.
+            if let Some(end) = &end
+                && !(matches!(end, End::PoweredOff) && hypervisor.lasts())
+            {
+                match watcher.conclude(end, at) {
+                    Outcome::Success(_) => {
                         _ = log.finish();
-                        return Err(StageError::Cancelled);
+                        return Ok(Watched::Done);
                     }
-                    () = tokio::time::sleep(pause.clamp(OFTEN, SELDOM)) => {}
+                    Outcome::Failure(judgement) => break 'watching judgement,
                 }
+            }
+            tokio::select! {
+                () = cx.cancel.cancelled() => {
+                    _ = log.finish();
+                    return Err(StageError::Cancelled);
+                }
+                () = tokio::time::sleep(pace.pause(began.unwrap_or(asked).elapsed())) => {}
             }
         };
         _ = log.finish();
@@ -153,11 +153,19 @@ impl OpenstackRunner {
 }
 
 /// The server; `None` where somebody deleted it.
-async fn seen(cloud: &Cloud, id: &str) -> Result<Option<Server>, StageError> {
+async fn seen(cloud: &Cloud, id: &str) -> Result<Option<Server>, Error> {
     match cloud.compute().server(id).await {
         Ok(server) => Ok(Some(server)),
         Err(error) if error.is_missing() => Ok(None),
-        Err(error) => Err(of(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The console; `None` where it cannot be had now, or the server is gone.
+async fn said(cloud: &Cloud, id: &str) -> Result<Option<String>, Error> {
+    match cloud.compute().console(id).await {
+        Err(error) if error.is_missing() => Ok(None),
+        other => other,
     }
 }
 

@@ -12,11 +12,11 @@ use crate::{
 
 /// What the stage puts out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Fetched {
+pub(in crate::runner) struct Fetched {
     pub(super) kernel: FetchedFile,
     pub(super) initrd: FetchedFile,
     /// The ISO for the guest's CD-ROM drive.
-    pub(super) iso: Option<Utf8PathBuf>,
+    pub(in crate::runner) iso: Option<Utf8PathBuf>,
     pub(super) volume_id: Option<String>,
     /// What vouches for kernel and initrd.
     pub(super) trust: String,
@@ -71,7 +71,7 @@ impl QemuRunner {
 }
 
 /// What the stage put out, in this run or before it was resumed.
-pub(super) fn fetched(cx: &StageCx<'_>) -> Result<Fetched, StageError> {
+pub(in crate::runner) fn fetched(cx: &StageCx<'_>) -> Result<Fetched, StageError> {
     cx.output("fetch")
         .and_then(|it| serde_json::from_value(it.clone()).ok())
         .ok_or_else(|| StageError::of(super::ImageError::NotFetched))

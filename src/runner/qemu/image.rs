@@ -177,6 +177,15 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(StageError::of(ImageError::Lost(error))))
 }
 
+/// The size and the SHA-256 of a file, which may be large.
+pub(in crate::runner) async fn measured(
+    file: &Utf8Path,
+    cx: &StageCx<'_>,
+) -> Result<(u64, String), StageError> {
+    let (file, teller, cancel) = (file.to_owned(), cx.teller().clone(), cx.cancel.clone());
+    blocking(move || digest(&file, &file, &teller, &cancel)).await
+}
+
 /// The size and the SHA-256 of a file.
 fn digest(
     image: &Utf8Path,

@@ -25,8 +25,10 @@ use crate::{
     source::Cache,
 };
 
+pub(super) use fetch::fetched;
 pub use guest::{BuildKey, GuestError};
 pub use image::ImageError;
+pub(super) use image::measured;
 pub(super) use watch::{io, knowledge_error, tell};
 
 /// What the stages of one build share.

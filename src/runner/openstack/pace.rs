@@ -1,0 +1,195 @@
+//! How often a cloud is asked about a server, and how long it may be away.
+//!
+//! Nova is asked, it does not tell: often in the first minutes, then seldom,
+//! which keeps an hour of waiting under 400 requests however much is said. A
+//! service that is started anew in the middle of an installation of hours is no
+//! reason to throw that away.
+
+use std::time::{Duration, Instant};
+
+use super::of;
+use crate::{
+    engine::{StageError, Teller},
+    openstack::Error,
+    units::Span,
+};
+
+/// Between two looks at first, and later.
+const OFTEN: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(25);
+/// So many looks at what counts more for one at the other.
+const LOOKS: u32 = 4;
+/// Between two looks at the hypervisor's counters.
+const COUNTERS: Duration = Duration::from_mins(2);
+/// A cloud may be away for so long.
+const AWAY: Duration = Duration::from_mins(15);
+
+/// What is asked next of a server that runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// Its state.
+    pub(super) server: bool,
+    /// Its console.
+    pub(super) console: bool,
+    /// The hypervisor's counters.
+    pub(super) counters: bool,
+}
+
+impl Look {
+    /// At the state alone: of a server that does not run yet.
+    pub(super) const STATE: Self = Self { server: true, console: false, counters: false };
+}
+
+/// How often a server is looked at.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    n_looks: u32,
+    counted: Option<Duration>,
+    /// When its installer said that it was done: what is left is to go off.
+    done: Option<Duration>,
+}
+
+impl Pace {
+    /// What to look at, so long after its start. The console tells most; once
+    /// the installer has said that it is done, the state does.
+    pub(super) fn look(&mut self, at: Duration) -> Look {
+        let full = self.n_looks.is_multiple_of(LOOKS);
+        self.n_looks += 1;
+        let counters = self.counted.is_none_or(|it| at.saturating_sub(it) >= COUNTERS);
+        if counters {
+            self.counted = Some(at);
+        }
+        let is_done = self.done.is_some();
+        Look { server: full || is_done, console: full || !is_done, counters }
+    }
+
+    /// Its installer said that it was done.
+    pub(super) fn done(&mut self, at: Duration) {
+        self.done.get_or_insert(at);
+    }
+
+    /// How long to wait until the next look.
+    pub(super) fn pause(&self, at: Duration) -> Duration {
+        let pause = match self.done {
+            Some(done) => at.saturating_sub(done) / 15,
+            None => at / 30,
+        };
+        pause.clamp(OFTEN, SELDOM)
+    }
+}
+
+/// Something in a cloud that does not answer for a while.
+#[derive(Debug)]
+pub(super) struct Outage {
+    what: &'static str,
+    since: Option<Instant>,
+}
+
+impl Outage {
+    /// None so far; `what` names it in messages.
+    pub(super) const fn of(what: &'static str) -> Self {
+        Self { what, since: None }
+    }
+
+    /// Whether it is away.
+    pub(super) fn lasts(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// What a request brought; nothing where it is away, which is borne
+    /// for a while.
+    pub(super) fn bear<T>(
+        &mut self,
+        answer: Result<T, Error>,
+        teller: &Teller,
+    ) -> Result<Option<T>, StageError> {
+        match answer {
+            Ok(answer) => {
+                if let Some(since) = self.since.take() {
+                    let away = Span::secs(since.elapsed().as_secs());
+                    teller.info(format!("{} answers again, after {away}", self.what));
+                }
+                Ok(Some(answer))
+            }
+            Err(error) if error.is_transient() => {
+                let since = *self.since.get_or_insert_with(|| {
+                    let what = self.what;
+                    teller.warn(format!("{what} does not answer, waiting for it: {error}"));
+                    Instant::now()
+                });
+                if since.elapsed() > AWAY { Err(of(error)) } else { Ok(None) }
+            }
+            Err(error) => Err(of(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The requests of an hour, with the time they were sent at.
+    fn hour(done_at: Option<u64>) -> Vec<(Duration, Look)> {
+        let mut pace = Pace::default();
+        let mut at = Duration::ZERO;
+        let mut looks = Vec::new();
+        while at < Duration::from_hours(1) {
+            looks.push((at, pace.look(at)));
+            if done_at.is_some_and(|it| at.as_secs() >= it) {
+                pace.done(at);
+            }
+            at += pace.pause(at);
+        }
+        looks
+    }
+
+    fn n_requests(looks: &[(Duration, Look)]) -> usize {
+        let one = |(_, it): &(Duration, Look)| {
+            usize::from(it.server) + usize::from(it.console) + usize::from(it.counters)
+        };
+        looks.iter().map(one).sum()
+    }
+
+    #[test]
+    fn an_hour_of_waiting_is_at_most_400_requests() {
+        for done_at in [None, Some(0), Some(60), Some(1200), Some(3000)] {
+            let n = n_requests(&hour(done_at));
+            assert!((150..=400).contains(&n), "done at {done_at:?}: {n}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_to_go_off_is_looked_at_at_once() {
+        let looks = hour(Some(1200));
+        let after: Vec<_> = looks.iter().filter(|it| it.0.as_secs() >= 1230).take(5).collect();
+        assert!(after.iter().all(|it| it.1.server));
+        let pauses: Vec<_> = after.windows(2).map(|it| it[1].0.abs_diff(it[0].0)).collect();
+        assert!(pauses.iter().all(|it| *it < Duration::from_secs(4)), "{pauses:?}");
+    }
+
+    #[test]
+    fn a_service_may_be_away_and_a_refusal_is_none() {
+        let away = || Error::Slow {
+            service: crate::openstack::Service::Compute,
+            request: "GET /servers/x".to_owned(),
+            limit: Duration::from_mins(1),
+        };
+        let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let teller = Teller::new(sender);
+        let mut outage = Outage::of("nova");
+        for _ in 0..3 {
+            assert_eq!(outage.bear::<()>(Err(away()), &teller).unwrap(), None);
+        }
+        assert_eq!(outage.bear(Ok(7), &teller).unwrap(), Some(7));
+        let mut n_told = 0;
+        while told.try_recv().is_ok() {
+            n_told += 1;
+        }
+        assert_eq!(n_told, 2, "once that it is away, once that it is back");
+
+        outage.since = Instant::now().checked_sub(AWAY * 2);
+        assert!(outage.bear::<()>(Err(away()), &teller).is_err(), "not for ever");
+        let mut outage = Outage::of("nova");
+        assert!(outage.bear::<()>(Err(Error::Cancelled), &teller).is_err());
+    }
+}

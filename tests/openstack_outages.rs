@@ -1,0 +1,145 @@
+//! Whole builds in a cloud that does not always answer: a service is away for
+//! longer than one request is tried, and each request fails in turn. Nothing is
+//! left that is not reported, and nothing is called a success that is none.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod quick;
+
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use imgbuild::openstack::fake::{FakeCloud, Fault, Manners, When};
+use quick::{Work, text};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+/// What the quick installer says when all goes well.
+const INSTALL: [&str; 10] = [
+    "[    0.000000] Linux version 6.1.0",
+    "imgbuild-quick: phase network",
+    "imgbuild-quick: phase components",
+    "imgbuild-quick: phase partitioning",
+    "imgbuild-quick: phase base-system",
+    "imgbuild-quick: phase packages",
+    "imgbuild-quick: packages 10/10",
+    "imgbuild-quick: phase boot-loader",
+    "imgbuild-quick: phase end",
+    "IMGBUILD-DONE",
+];
+/// Builds at once.
+const AT_ONCE: usize = 6;
+
+async fn cloud() -> (FakeCloud, Work) {
+    let manners = Manners {
+        guest: Some(Duration::from_millis(300)),
+        console: INSTALL.map(str::to_owned).into(),
+        booted: vec!["quickhost login: ".to_owned()],
+        console_when_off: true,
+        delay: Duration::from_millis(20),
+        ..Manners::default()
+    };
+    let cloud = FakeCloud::start(manners).await.unwrap();
+    let work = Work::new("ok", "");
+    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
+    (cloud, work)
+}
+
+/// Starts imgbuild; what it says is collected.
+fn command(work: &Work, arguments: &[&str]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::from(work.command(arguments));
+    command
+        .env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml"))
+        .env_remove("OS_CLOUD")
+        .kill_on_drop(true);
+    command
+}
+
+const BUILD: [&str; 6] = ["build", "quick.toml", "--cloud", "fake", "--format", "plain"];
+
+#[tokio::test]
+async fn a_service_that_is_away_for_minutes_does_not_end_an_install() {
+    let (cloud, work) = cloud().await;
+    let before = cloud.things().len();
+    let mut child = command(&work, &BUILD).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = String::new();
+    let mut is_away = false;
+    let build = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.contains("install ...") {
+                cloud.fail(When::Matching("/action".to_owned(), usize::MAX), Fault::Unavailable);
+            } else if line.contains("does not answer") {
+                is_away = true;
+                cloud.heal();
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(5), build).await.unwrap();
+    assert!(child.wait().await.unwrap().success(), "{said}");
+    assert!(is_away && said.contains("answers again"), "{said}");
+    assert_eq!(cloud.things().len(), before + 1, "{said}");
+}
+
+/// Builds while request `n` fails, and says what is wrong with how it ended.
+async fn built(fault: Option<(usize, Fault)>) -> (Vec<String>, Option<String>) {
+    let (cloud, work) = cloud().await;
+    let before = cloud.things();
+    if let Some((n, fault)) = fault {
+        cloud.fail(When::Nth(n), fault);
+    }
+    let ended = command(&work, &BUILD).output();
+    let Ok(ended) = tokio::time::timeout(Duration::from_mins(8), ended).await else {
+        return (cloud.requests(), Some(format!("{fault:?}: it does not end")));
+    };
+    let Output { status, stdout, stderr } = ended.unwrap();
+    let requests = cloud.requests();
+    let request = fault.and_then(|it| requests.get(it.0).cloned()).unwrap_or_default();
+    let said = text(&stderr);
+    let mut left = cloud.things();
+    left.retain(|it| !before.contains(it));
+    let unreported: Vec<_> =
+        left.iter().filter(|it| it.name != "quick" && !said.contains(&it.name)).collect();
+    let product = text(&stdout).trim().to_owned();
+    let is_there = left.iter().any(|it| it.id == product && it.name == "quick");
+    let wrong = match status.code() {
+        Some(0) if !is_there => Some("a false success"),
+        Some(0 | 1) if left.len() > usize::from(status.success()) => Some("something is left"),
+        Some(4) if left.is_empty() => Some("nothing is left, and it says so"),
+        Some(0 | 1 | 4) if unreported.is_empty() => None,
+        Some(0 | 1 | 4) => Some("something is left that is not reported"),
+        _ => Some("it ended in another way"),
+    };
+    (requests, wrong.map(|it| format!("{fault:?}, `{request}`: {it}; {left:?}\n{said}")))
+}
+
+#[tokio::test]
+async fn whichever_request_fails_nothing_is_left_in_secret() {
+    let (requests, wrong) = built(None).await;
+    assert_eq!(wrong, None);
+    let is_all = std::env::var_os("IMGBUILD_ALL_FAULTS").is_some();
+    // A request that changes something is the one that matters; looks are all alike.
+    let numbers: Vec<usize> = (0..requests.len())
+        .filter(|n| {
+            let it = &requests[*n];
+            is_all || (!it.starts_with("GET") && !requests[..*n].contains(it))
+        })
+        .collect();
+    assert!(numbers.len() >= 8, "{requests:#?}");
+    let faults: &[Fault] =
+        if is_all { &Fault::ALL } else { &[Fault::Conflict, Fault::ReplyLost, Fault::Broken] };
+    let cases: Vec<_> =
+        faults.iter().flat_map(|fault| numbers.iter().map(move |n| (*n, *fault))).collect();
+    let wrong: Vec<_> = stream::iter(cases)
+        .map(|it| async move { built(Some(it)).await.1 })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|it| async { it })
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
