@@ -15,6 +15,8 @@ const MOST_PENDING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a query has been sent in vain when it is told.
 const OFTEN: u32 = 3;
+/// After so long without being sent again a query has been given up.
+const GIVEN_UP: Duration = Duration::from_secs(30);
 
 /// How a name was looked up in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +79,8 @@ impl Names {
 
     /// Names that are waited for, and since when.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = (&str, Instant)> {
-        self.pending.iter().map(|it| (it.name.as_str(), it.since))
+        let waits = self.pending.iter().filter(|it| it.since.elapsed() < GIVEN_UP);
+        waits.map(|it| (it.name.as_str(), it.since))
     }
 }
 

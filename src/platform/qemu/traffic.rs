@@ -86,7 +86,7 @@ impl fmt::Display for Seen {
 pub struct Unanswered {
     /// A URL, a server (`10.0.2.2:80`) or a name.
     pub what: String,
-    /// For how long, and without any byte of it.
+    /// For how long there has not been a byte of it.
     pub age: Duration,
 }
 
@@ -411,6 +411,20 @@ mod tests {
             2,
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
         ));
+        assert!(observer.unanswered().is_empty());
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_is_not_waited_for() {
+        let (sender, _seen) = mpsc::channel(64);
+        let mut observer = Observer::new(sender);
+        observer.guest_sent(&frame(true, SYN, 1, b""));
+        observer.guest_received(&frame(false, 0x12, 1, b""));
+        let asked = b"GET /slow HTTP/1.1\r\nHost: m\r\n\r\n";
+        observer.guest_sent(&frame(true, 0x18, 2, asked));
+        assert_eq!(observer.unanswered().len(), 1);
+        let end = 2 + u32::try_from(asked.len()).unwrap();
+        observer.guest_sent(&frame(true, FIN, end, b""));
         assert!(observer.unanswered().is_empty());
     }
 
