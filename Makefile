@@ -55,6 +55,10 @@ test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS
 	  $(if $(KICKSTARTS),IMGBUILD_KICKSTARTS=$(abspath $(KICKSTARTS))) \
 	  $(CARGO) test --locked --test lint_pykickstart -- --include-ignored --nocapture
 
+.PHONY: test-install
+test-install: setup quick-installer ## The real Debian installer, put wrong fault by fault; IMGBUILD_MIRROR_CACHE=FOLDER keeps the mirror's files
+	$(CARGO) test --locked --test install_faults -- --ignored --nocapture --test-threads=2
+
 .PHONY: bench-wire
 bench-wire: setup ## A download through imgbuild's wire beside QEMU's own user network
 	$(CARGO) test --locked --test qemu throughput -- --ignored --nocapture

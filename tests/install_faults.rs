@@ -314,9 +314,9 @@ fn a_machine_without_a_disk() {
     Fault {
         name: "no-disk",
         install: "parameters = [\"module_blacklist=virtio_blk\"]",
-        shown: "No disk drive was detected",
-        signature: "debian-installer/no-disk",
-        said: &["disk"],
+        shown: "No root file system",
+        signature: "debian-installer/no-root",
+        said: &["see that a disk is attached"],
         ..Fault::default()
     }
     .happens();
@@ -329,7 +329,9 @@ fn a_machine_with_too_little_memory() {
         name: "low-memory",
         // The spec itself would not be let through with so little.
         install: "[platform.qemu]\narguments = [\"-m\", \"192M\"]",
-        said: &["install.memory"],
+        shown: "Initramfs unpacking failed",
+        signature: "kernel/initrd-no-room",
+        said: &["raise `install.memory`"],
         ..Fault::default()
     }
     .happens();
@@ -383,7 +385,9 @@ fn a_kernel_of_another_build_than_its_initrd() {
     Fault {
         name: "wrong-kernel",
         source: Some(kernel_and_initrd(folder.path())),
-        said: &["kernel"],
+        shown: "No network interfaces detected",
+        signature: "debian-installer/no-network-card",
+        said: &["take kernel and initrd from the same tree"],
         ..Fault::default()
     }
     .happens();

@@ -138,7 +138,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
 }
 
 /// Without graphics, QEMU has SeaBIOS write what it says to the serial port too
-/// (`etc/sercon-port`, SeaBIOS docs/Runtime_config.md). The card stays.
+/// (`etc/sercon-port`, SeaBIOS `docs/Runtime_config.md`). The card stays.
 fn machine(spec: &MachineSpec) -> String {
     let is_on = spec.bios_on_console && spec.arch == Arch::X86_64 && spec.uefi.is_none();
     if is_on { format!("{},graphics=off", spec.machine) } else { spec.machine.clone() }

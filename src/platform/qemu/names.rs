@@ -45,6 +45,11 @@ impl Names {
     /// A query of the guest, from this port of it.
     pub(super) fn ask(&mut self, port: u16, message: &[u8], now: Instant) -> Option<InVain> {
         let (id, _, name) = question(message)?;
+        // An installer looks for a name for its own address; that fails as a rule
+        // and means nothing.
+        if name.ends_with(".arpa") {
+            return None;
+        }
         if let Some(known) = self.pending.iter_mut().find(|it| it.name == name) {
             (known.id, known.port) = (id, port);
             // A and AAAA are asked for at once: that is not again.
@@ -146,6 +151,14 @@ mod tests {
         names.ask(4000, &message(7, 0, "ftp.debian.org"), now);
         assert_eq!(names.answer(4000, &message(7, 0, "ftp.debian.org")), None);
         assert_eq!(names.unanswered().count(), 0);
+    }
+
+    #[test]
+    fn an_address_without_a_name_is_nothing_to_tell() {
+        let mut names = Names::default();
+        let ask = message(7, 0, "15.2.0.10.in-addr.arpa");
+        assert_eq!(names.ask(4000, &ask, Instant::now()), None);
+        assert_eq!(names.answer(4000, &message(7, 3, "15.2.0.10.in-addr.arpa")), None);
     }
 
     #[test]
