@@ -8,6 +8,7 @@
 //! copied to.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "the figures are for people")]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -184,7 +185,7 @@ timeout = "40m"
             assert!(flat.contains(expected), "`{expected}` is not said: {flat}");
         }
         if !self.shown.is_empty() {
-            let after = ended_at - shown_at.unwrap();
+            let after = ended_at.saturating_sub(shown_at.unwrap());
             assert!(after <= self.within, "only after {after:?}");
         }
         assert!(!folder.path().join("fault.qcow2").exists());
@@ -418,6 +419,7 @@ fn a_question_that_the_answer_file_leaves_out() {
 fn a_disk_that_is_too_small() {
     Fault {
         name: "disk-too-small",
+        install: "disk = \"2 GiB\"",
         with: "d-i partman-auto/expert_recipe string root :: 9000 10000 -1 ext4 $primary{ } $bootable{ } method{ format } format{ } use_filesystem{ } filesystem{ ext4 } mountpoint{ / } .",
         shown: "too small",
         signature: "disk-too-small",
