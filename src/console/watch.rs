@@ -485,7 +485,7 @@ impl Watcher {
             return Some(self.late(
                 "watch/unanswered",
                 format!(
-                    "it has waited {} for an answer from the network, and does nothing else",
+                    "it has waited {} for the network in vain, and does nothing else",
                     spell(waits)
                 ),
                 at,

@@ -281,7 +281,7 @@ pub(in crate::runner) fn tell(progress: &Progress, cx: &StageCx<'_>) {
 }
 
 fn waits(Unanswered { what, age }: &Unanswered) -> String {
-    format!("{what}  no answer for {}", crate::units::Span::secs(age.as_secs()))
+    format!("{what}  in vain for {}", crate::units::Span::secs(age.as_secs()))
 }
 
 fn end_of(end: machine::End) -> End {
