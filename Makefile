@@ -59,6 +59,10 @@ test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS
 test-rows: setup quick-installer ## Every system of the catalogue, from its spec to the kernel that reads its parameters
 	$(CARGO) test --locked --test boot_rows -- --include-ignored --nocapture
 
+.PHONY: test-install
+test-install: setup quick-installer ## The real Debian installer, put wrong fault by fault; IMGBUILD_MIRROR_CACHE=FOLDER keeps the mirror's files
+	$(CARGO) test --locked --test install_faults -- --ignored --nocapture --test-threads=2
+
 .PHONY: bench-wire
 bench-wire: setup ## A download through imgbuild's wire beside QEMU's own user network
 	$(CARGO) test --locked --test qemu throughput -- --ignored --nocapture

@@ -17,6 +17,9 @@ pub struct Evidence {
     pub cpu_time: Option<Duration>,
     /// Whether the answer file was fetched.
     pub answer_fetched: Option<bool>,
+    /// How long it has waited for an answer from the network without a byte of
+    /// it; nothing where it waits for none.
+    pub unanswered: Option<Duration>,
 }
 
 /// How a machine worked over some time.
@@ -103,6 +106,7 @@ mod tests {
                 net_bytes: net.map(|it| it * second),
                 cpu_time: cpu_millis.map(|it| Duration::from_millis(it * second)),
                 answer_fetched: None,
+                unanswered: None,
             };
             record.add(at, evidence);
             last = record.activity(at, evidence);

@@ -252,13 +252,11 @@ pub enum SignatureError {
         #[source]
         source: super::UnknownPhase,
     },
-    /// `stalled` is found by evidence, not by text.
-    #[error("signature `{id}` cannot have the verdict `stalled`")]
+    /// `stalled` is silence: without a length it says nothing.
+    #[error("signature `{id}` has the verdict `stalled` and no `after`")]
     #[diagnostic(
         code(imgbuild::console::verdict),
-        help(
-            "use `progress`, `ended-well`, `ended-badly`, `waits-for-input`, `warning` or `harmless`"
-        )
+        help("say with `after` for how long nothing may follow the line, or use another verdict")
     )]
     Stalled {
         /// Which.
@@ -440,7 +438,7 @@ impl Signature {
             Ok(phase) => phase,
             Err(source) => return Err(SignatureError::Phase { id, source }),
         };
-        if entry.verdict == Verdict::Stalled {
+        if entry.verdict == Verdict::Stalled && entry.after.is_none() {
             return Err(SignatureError::Stalled { id });
         }
         let after = entry.after.map_or(
@@ -732,7 +730,7 @@ mod tests {
             (signature(json!({"text": ""})), "matches an empty line"),
             (signature(json!({"pattern": "^x", "wraps": true})), "tied to the start"),
             (signature(json!({"text": "x", "phase": "packing"})), "does not exist"),
-            (signature(json!({"text": "x", "verdict": "stalled"})), "cannot have the verdict"),
+            (signature(json!({"text": "x", "verdict": "stalled"})), "no `after`"),
             (signature(json!({"text": "x", "examples": ["y"]})), "does not match its example `y`"),
             (
                 signature(json!({"text": "x", "counter-examples": ["xy"]})),

@@ -116,6 +116,8 @@ pub struct Watcher {
     examiner: Examiner,
     watch: Watch,
     record: Record,
+    /// Over the shorter time that a lone request may take.
+    recent: Record,
     phase: Phase,
     phase_since: Duration,
     /// When the last sign of progress was read.
@@ -156,6 +158,9 @@ const QUESTION_LINES: u64 = 40;
 const MOST_PENDING: usize = 32;
 /// The same note is not given more often.
 const MOST_NOTES: u32 = 3;
+/// A machine that does nothing but wait for an answer is given this part of the
+/// time that one without any sign of work gets.
+const UNANSWERED: u32 = 4;
 
 impl Watcher {
     /// Watches a machine that is started now.
@@ -163,6 +168,7 @@ impl Watcher {
         Self {
             examiner: Examiner::new(knowledge),
             record: Record::new(watch.budgets.idle),
+            recent: Record::new(watch.budgets.idle / UNANSWERED),
             watch,
             phase: Phase::Boot,
             phase_since: Duration::ZERO,
@@ -221,6 +227,7 @@ impl Watcher {
             self.examine_tail(at, &mut findings);
         }
         self.record.add(at, *evidence);
+        self.recent.add(at, *evidence);
         if self.decided.is_none() {
             let verdict = self.due(at).or_else(|| self.stalled(at, evidence, &mut findings));
             if let Some(judgement) = verdict {
@@ -283,7 +290,7 @@ impl Watcher {
             self.advance(signature, hit, at, findings);
         }
         match signature.verdict {
-            Verdict::Progress | Verdict::Harmless | Verdict::Stalled => {}
+            Verdict::Progress | Verdict::Harmless => {}
             Verdict::Warning => {
                 let times = self.noted.entry(signature.id.clone()).or_default();
                 *times += 1;
@@ -296,7 +303,7 @@ impl Watcher {
                 }
             }
             Verdict::EndedWell => self.ended_well(signature, hit, at, findings),
-            Verdict::EndedBadly | Verdict::WaitsForInput => {
+            Verdict::EndedBadly | Verdict::WaitsForInput | Verdict::Stalled => {
                 let judgement = self.judge(signature, hit, at);
                 let is_fatal = signature.verdict == Verdict::EndedBadly;
                 let after = if signature.weak {
@@ -346,7 +353,7 @@ impl Watcher {
         findings: &mut Vec<Finding>,
     ) {
         self.progress_at = at;
-        self.pending.retain(|it| it.judgement.verdict != Verdict::WaitsForInput);
+        self.pending.retain(|it| it.judgement.verdict == Verdict::EndedBadly);
         if let Some(phase) = signature.phase
             && phase > self.phase
         {
@@ -416,8 +423,13 @@ impl Watcher {
     fn due(&mut self, at: Duration) -> Option<Judgement> {
         let now = self.examiner.spoken();
         self.pending.retain(|it| {
-            it.judgement.verdict == Verdict::EndedBadly
-                || now.saturating_sub(it.spoken) <= QUESTION_LINES
+            let lines = now.saturating_sub(it.spoken);
+            match it.judgement.verdict {
+                Verdict::EndedBadly => true,
+                // What was to come has come: the line itself is one.
+                Verdict::Stalled => lines <= 1,
+                _ => lines <= QUESTION_LINES,
+            }
         });
         let silence = at.saturating_sub(self.spoke_at);
         let is_due = |it: &&Pending| match it.judgement.verdict {
@@ -444,7 +456,8 @@ impl Watcher {
                 .filter(|it| it.judgement.verdict == Verdict::WaitsForInput)
                 .min_by_key(|it| (it.weak, std::cmp::Reverse(it.spoken)))
         };
-        failure.or_else(question).map(|it| it.judgement.clone())
+        let stuck = || of(Verdict::Stalled).next();
+        failure.or_else(question).or_else(stuck).map(|it| it.judgement.clone())
     }
 
     fn stalled(
@@ -462,8 +475,24 @@ impl Watcher {
                 now,
             ));
         }
-        let activity = self.record.activity(at, *now)?;
         let silence = at.saturating_sub(self.spoke_at);
+        let patience = budgets.idle / UNANSWERED;
+        let waits = now.unanswered.unwrap_or_default();
+        if waits >= patience
+            && silence >= patience
+            && self.recent.activity(at, *now) == Some(Activity::Idle)
+        {
+            return Some(self.late(
+                "watch/unanswered",
+                format!(
+                    "it has waited {} for the network in vain, and does nothing else",
+                    spell(waits)
+                ),
+                at,
+                now,
+            ));
+        }
+        let activity = self.record.activity(at, *now)?;
         let patience = if activity == Activity::Unknown { budgets.idle * 2 } else { budgets.idle };
         if matches!(activity, Activity::Idle | Activity::Unknown) && silence >= patience {
             return Some(self.late(
@@ -515,6 +544,15 @@ impl Watcher {
                 Some(Cause::AnswerFile),
                 "tell the installer to switch the machine off at the end".to_owned(),
                 ends.map(|it| it.power_off.clone()),
+            )
+        } else if id == "watch/unanswered" {
+            let is_mirror = self.phase >= Phase::Components;
+            (
+                meaning,
+                Some(if is_mirror { Cause::Mirror } else { Cause::Network }),
+                "see that the server can be reached from the machine and answers, or choose another"
+                    .to_owned(),
+                None,
             )
         } else if now.answer_fetched == Some(false) && self.phase <= Phase::Network {
             (
@@ -637,6 +675,7 @@ mod tests {
             net_bytes: Some(0),
             cpu_time: Some(Duration::from_millis(cpu_millis)),
             answer_fetched: None,
+            unanswered: None,
         }
     }
 
@@ -674,14 +713,41 @@ mod tests {
     #[test]
     fn what_is_fatal_counts_at_once() {
         let mut watcher = install();
-        let text = b"[    1.5] x\n[    1.812400] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
+        let text = b"[    1.5] x\n[    1.812400] Kernel panic - not syncing: System is deadlocked on memory\n";
         let findings = watcher.feed(text, at(2));
         let judgement = verdict(&findings).unwrap();
         assert_eq!(
             (judgement.cause, judgement.signature.as_str()),
-            (Some(Cause::Kernel), "kernel/no-root")
+            (Some(Cause::Memory), "kernel/panic-memory")
         );
         assert_eq!(judgement.line_number, Some(2));
+    }
+
+    #[test]
+    fn a_panic_is_explained_by_what_led_to_it() {
+        let mut watcher = install();
+        let text = b"[    4.6] Initramfs unpacking failed: write error\n[    6.3] Kernel panic - not syncing: No working init found.  Try passing init= option to kernel.\n";
+        assert_eq!(verdict(&watcher.feed(text, at(6))), None);
+        let findings = watcher.tick(at(8), &Evidence::default());
+        assert_eq!(verdict(&findings).unwrap().signature, "kernel/initrd-no-room");
+    }
+
+    #[test]
+    fn a_boot_that_nothing_comes_of_is_a_stall() {
+        let condition = Purpose::Verify(Condition::LoginPrompt);
+        let mut watcher = watcher(condition.clone());
+        watcher.feed(b"Booting from Hard Disk...\r\n", at(2));
+        assert_eq!(verdict(&watcher.tick(at(20), &Evidence::default())), None);
+        let findings = watcher.tick(at(23), &Evidence::default());
+        assert_eq!(verdict(&findings).unwrap().signature, "firmware/nothing-after-boot");
+        for after in
+            [&b"GRUB loading.\r\n"[..], b"some loader\r\n", b"[    0.0] Linux version 6.12.1\n"]
+        {
+            let mut watcher = super::tests::watcher(condition.clone());
+            watcher.feed(b"Booting from Hard Disk...\r\n", at(2));
+            watcher.feed(after, at(3));
+            assert_eq!(verdict(&watcher.tick(at(60), &Evidence::default())), None, "{after:?}");
+        }
     }
 
     #[test]
@@ -704,6 +770,20 @@ mod tests {
         let (second, judgement) = run(&mut install(), 600, |_| evidence(0, 0)).unwrap();
         assert_eq!((second, judgement.signature.as_str()), (180, "watch/idle"));
         assert!(judgement.meaning.contains("an idle processor"), "{}", judgement.meaning);
+    }
+
+    #[test]
+    fn an_answer_that_does_not_come_is_a_stall_sooner() {
+        let waiting = |second| Evidence {
+            unanswered: Some(Duration::from_secs(second)),
+            ..evidence(0, 10 * second)
+        };
+        let (second, judgement) = run(&mut install(), 600, waiting).unwrap();
+        assert_eq!((second, judgement.signature.as_str()), (50, "watch/unanswered"));
+        assert_eq!(judgement.cause, Some(Cause::Network));
+        // Whoever works meanwhile does not wait.
+        let working = |second| Evidence { disk_bytes: Some(second << 20), ..waiting(second) };
+        assert_eq!(run(&mut install(), 600, working), None);
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub struct MachineFailed {
     judgement: Box<Judgement>,
     console: miette::NamedSource<String>,
     at: Option<SourceSpan>,
-    /// Requests of the guest that failed just before, with their status.
-    requests: Vec<(String, u16)>,
+    /// What was seen on its network, a line each.
+    network: Vec<String>,
 }
 
 impl MachineFailed {
@@ -24,7 +24,7 @@ impl MachineFailed {
     pub(super) fn new(
         judgement: Box<Judgement>,
         last_lines: &[String],
-        requests: Vec<(String, u16)>,
+        network: &[String],
         redactor: &Redactor,
     ) -> Self {
         let line = judgement.line.clone().unwrap_or_default();
@@ -49,7 +49,8 @@ impl MachineFailed {
             text.push('\n');
         }
         let name = format!("console, {}", Span::secs(judgement.at.as_secs()));
-        Self { judgement, console: miette::NamedSource::new(name, text), at, requests }
+        let network = network.iter().map(|it| redactor.mask(it)).collect();
+        Self { judgement, console: miette::NamedSource::new(name, text), at, network }
     }
 
     /// What it rests on.
@@ -77,9 +78,7 @@ impl Diagnostic for MachineFailed {
         if let Some(directive) = &self.judgement.directive {
             lines.push(format!("answer file: {directive}"));
         }
-        for (url, status) in self.requests.iter().rev().take(3) {
-            lines.push(format!("request: GET {url}  {status}"));
-        }
+        lines.extend(self.network.iter().map(|it| format!("network: {it}")));
         lines.extend(self.judgement.doubt.clone());
         if lines.is_empty() { None } else { Some(Box::new(lines.join("\n"))) }
     }

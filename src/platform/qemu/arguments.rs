@@ -50,6 +50,8 @@ pub struct MachineSpec {
     pub nic: String,
     /// Ports of this machine's loopback that lead to ports of the guest.
     pub forwards: Vec<(u16, u16)>,
+    /// Whether a BIOS writes to the serial console as well as to the screen.
+    pub bios_on_console: bool,
     /// More arguments, as they are.
     pub more: Vec<String>,
 }
@@ -94,7 +96,7 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
     let mut line = Line::default();
     line.flag("-nodefaults").flag("-no-user-config");
     line.pair("-name", &format!("imgbuild-{}", spec.name));
-    line.pair("-machine", &spec.machine);
+    line.pair("-machine", &machine(spec));
     line.pair("-accel", &accelerator(&spec.accelerator));
     line.pair("-cpu", &spec.cpu);
     line.pair("-smp", &spec.cpus.to_string());
@@ -133,6 +135,13 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
     }
     line.0.extend(spec.more.iter().cloned());
     line.0
+}
+
+/// Without graphics, QEMU has SeaBIOS write what it says to the serial port too
+/// (`etc/sercon-port`, SeaBIOS `docs/Runtime_config.md`). The card stays.
+fn machine(spec: &MachineSpec) -> String {
+    let is_on = spec.bios_on_console && spec.arch == Arch::X86_64 && spec.uefi.is_none();
+    if is_on { format!("{},graphics=off", spec.machine) } else { spec.machine.clone() }
 }
 
 fn accelerator(name: &str) -> String {
@@ -265,6 +274,7 @@ mod tests {
             direct: None,
             nic: "virtio-net-pci".into(),
             forwards: vec![(2222, 22)],
+            bios_on_console: false,
             more: vec![],
         }
     }
@@ -277,6 +287,13 @@ mod tests {
     #[test]
     fn a_comma_in_a_path_is_part_of_the_path() {
         assert!(arguments(&spec()).iter().any(|it| it.contains("file=/runs/a,,b/disk.qcow2,")));
+    }
+
+    #[test]
+    fn a_bios_is_heard_on_the_console_and_nothing_else_is_changed() {
+        let spec = MachineSpec { bios_on_console: true, ..spec() };
+        assert_eq!(machine(&spec), "q35,graphics=off");
+        assert_eq!(machine(&MachineSpec { arch: Arch::Aarch64, ..spec }), "q35");
     }
 
     #[test]

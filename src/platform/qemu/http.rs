@@ -1,6 +1,9 @@
 //! HTTP/1 between the guest and one server, followed by its headers.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use super::traffic::{Seen, Segment};
 
@@ -8,6 +11,8 @@ use super::traffic::{Seen, Segment};
 const MOST_WAITING: usize = 64;
 /// A header longer than this is not followed.
 const LONGEST_HEADER: usize = 16 << 10;
+/// A body may pause for so long.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How every answer begins.
 const ANSWER: &[u8] = b"HTTP/1.";
 
@@ -15,6 +20,10 @@ const ANSWER: &[u8] = b"HTTP/1.";
 pub(super) struct Flow {
     server: String,
     since: Instant,
+    /// When the server last sent something.
+    heard: Instant,
+    /// The guest has no more to say: whoever gave up waiting closes.
+    is_given_up: bool,
     /// Part of a request's header.
     asking: Vec<u8>,
     waiting: VecDeque<Request>,
@@ -52,6 +61,8 @@ impl Flow {
         Self {
             server,
             since: Instant::now(),
+            heard: Instant::now(),
+            is_given_up: false,
             asking: Vec::new(),
             waiting: VecDeque::new(),
             answering: Answering::default(),
@@ -59,9 +70,15 @@ impl Flow {
         }
     }
 
-    /// The request that waits, and since when. One whose answer has begun does
-    /// not wait any more.
+    /// The request that waits, and since when. One whose answer has begun waits
+    /// only where the rest does not come.
     pub(super) fn unanswered(&self) -> Option<(String, Instant)> {
+        if self.is_given_up {
+            return None;
+        }
+        if let Answering::Body { url, .. } = &self.answering {
+            return (self.heard.elapsed() >= PAUSE).then(|| (url.clone(), self.heard));
+        }
         let request = self.waiting.front()?;
         Some((request.url.clone(), request.since))
     }
@@ -69,11 +86,12 @@ impl Flow {
     /// `server`, and since when, where it has not answered at all yet.
     pub(super) fn connecting(&self, server: &str) -> Option<(String, Instant)> {
         let [_, answered] = self.next;
-        answered.is_none().then(|| (server.to_owned(), self.since))
+        (answered.is_none() && !self.is_given_up).then(|| (server.to_owned(), self.since))
     }
 
     /// A segment that the guest sent.
     pub(super) fn guest_sent(&mut self, segment: &Segment<'_>) {
+        self.is_given_up |= segment.is_last;
         match self.order(0, segment) {
             Order::Next => self.ask(segment.payload),
             Order::AfterGap => self.asking.clear(),
@@ -88,7 +106,10 @@ impl Flow {
             return;
         }
         match self.order(1, segment) {
-            Order::Next => self.answer(segment.payload, found),
+            Order::Next => {
+                self.heard = Instant::now();
+                self.answer(segment.payload, found);
+            }
             Order::AfterGap if !matches!(self.answering, Answering::Lost) => {
                 self.answering = Answering::Open;
             }

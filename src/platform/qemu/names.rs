@@ -15,6 +15,8 @@ const MOST_PENDING: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a query has been sent in vain when it is told.
 const OFTEN: u32 = 3;
+/// After so long without being sent again a query has been given up.
+const GIVEN_UP: Duration = Duration::from_secs(30);
 
 /// How a name was looked up in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,11 @@ impl Names {
     /// A query of the guest, from this port of it.
     pub(super) fn ask(&mut self, port: u16, message: &[u8], now: Instant) -> Option<InVain> {
         let (id, _, name) = question(message)?;
+        // An installer looks for a name for its own address; that fails as a rule
+        // and means nothing.
+        if name.ends_with(".arpa") {
+            return None;
+        }
         if let Some(known) = self.pending.iter_mut().find(|it| it.name == name) {
             (known.id, known.port) = (id, port);
             // A and AAAA are asked for at once: that is not again.
@@ -77,7 +84,8 @@ impl Names {
 
     /// Names that are waited for, and since when.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = (&str, Instant)> {
-        self.pending.iter().map(|it| (it.name.as_str(), it.since))
+        let waits = self.pending.iter().filter(|it| it.since.elapsed() < GIVEN_UP);
+        waits.map(|it| (it.name.as_str(), it.since))
     }
 }
 
@@ -143,6 +151,14 @@ mod tests {
         names.ask(4000, &message(7, 0, "ftp.debian.org"), now);
         assert_eq!(names.answer(4000, &message(7, 0, "ftp.debian.org")), None);
         assert_eq!(names.unanswered().count(), 0);
+    }
+
+    #[test]
+    fn an_address_without_a_name_is_nothing_to_tell() {
+        let mut names = Names::default();
+        let ask = message(7, 0, "15.2.0.10.in-addr.arpa");
+        assert_eq!(names.ask(4000, &ask, Instant::now()), None);
+        assert_eq!(names.answer(4000, &message(7, 3, "15.2.0.10.in-addr.arpa")), None);
     }
 
     #[test]

@@ -84,9 +84,10 @@ impl fmt::Display for Seen {
 /// Something that the guest waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered {
-    /// A URL, a server (`10.0.2.2:80`) or a name.
+    /// A URL, a server (`10.0.2.2:80`) or a name; one that is tried again and
+    /// again in vain, too.
     pub what: String,
-    /// For how long, and without any byte of it.
+    /// For how long nothing has come of it.
     pub age: Duration,
 }
 
@@ -94,6 +95,8 @@ pub struct Unanswered {
 const MOST_FLOWS: usize = 256;
 /// Failures that are not told again.
 const MOST_TOLD: usize = 32;
+/// Who has not tried again after so long has given up.
+const RETRIED: Duration = Duration::from_secs(20);
 
 /// The guest's port, the server's address and port.
 type Key = (u16, [u8; 4], u16);
@@ -106,18 +109,28 @@ pub struct Observer {
     names: Names,
     /// Failures that were told: an installer tries again every second.
     told: VecDeque<Seen>,
+    vain: Option<Vain>,
+}
+
+/// Something that is tried again and again, and nothing else succeeds meanwhile.
+struct Vain {
+    what: String,
+    since: Instant,
+    last: Instant,
 }
 
 impl Observer {
     /// Tells what it sees through this channel.
     pub fn new(seen: mpsc::Sender<Seen>) -> Self {
         let (flows, order) = (HashMap::new(), VecDeque::new());
-        Self { seen, flows, order, names: Names::default(), told: VecDeque::new() }
+        let (names, told) = (Names::default(), VecDeque::new());
+        Self { seen, flows, order, names, told, vain: None }
     }
 
     /// Tells something. Where nobody reads fast enough it is left out, and so is
     /// a failure that has just been told.
     pub fn tell(&mut self, seen: Seen) {
+        self.try_again(&seen, Instant::now());
         if !matches!(seen, Seen::Metadata { .. } | Seen::Request { .. }) {
             if self.told.contains(&seen) {
                 return;
@@ -163,10 +176,33 @@ impl Observer {
             .iter()
             .filter_map(|(key, flow)| flow.unanswered().or_else(|| flow.connecting(&server(*key))))
             .chain(names)
+            .chain(
+                self.vain
+                    .iter()
+                    .filter(|it| it.goes_on(now) && it.is_again())
+                    .map(|it| (it.what.clone(), it.since)),
+            )
             .map(|(what, since)| Unanswered { what, age: now.duration_since(since) })
             .collect();
         all.sort_by_key(|it| Reverse(it.age));
         all
+    }
+
+    fn try_again(&mut self, seen: &Seen, now: Instant) {
+        let what = match seen {
+            Seen::CutShort { url, .. } => url,
+            Seen::Refused { server } => server,
+            Seen::Request { url, status: ..400, .. } => {
+                // What was cut short begins well each time.
+                self.vain.take_if(|it| it.what != *url);
+                return;
+            }
+            _ => return,
+        };
+        match &mut self.vain {
+            Some(known) if known.what == *what && known.goes_on(now) => known.last = now,
+            other => *other = Some(Vain { what: what.clone(), since: now, last: now }),
+        }
     }
 
     fn segment_sent(&mut self, segment: &Segment<'_>) {
@@ -214,6 +250,16 @@ impl Observer {
         if self.flows.remove(&key).is_some() {
             self.order.retain(|it| *it != key);
         }
+    }
+}
+
+impl Vain {
+    fn goes_on(&self, now: Instant) -> bool {
+        now.duration_since(self.last) < RETRIED
+    }
+
+    fn is_again(&self) -> bool {
+        self.last > self.since
     }
 }
 
@@ -412,6 +458,38 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
         ));
         assert!(observer.unanswered().is_empty());
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_is_not_waited_for() {
+        let (sender, _seen) = mpsc::channel(64);
+        let mut observer = Observer::new(sender);
+        observer.guest_sent(&frame(true, SYN, 1, b""));
+        observer.guest_received(&frame(false, 0x12, 1, b""));
+        let asked = b"GET /slow HTTP/1.1\r\nHost: m\r\n\r\n";
+        observer.guest_sent(&frame(true, 0x18, 2, asked));
+        assert_eq!(observer.unanswered().len(), 1);
+        let end = 2 + u32::try_from(asked.len()).unwrap();
+        observer.guest_sent(&frame(true, FIN, end, b""));
+        assert!(observer.unanswered().is_empty());
+    }
+
+    #[test]
+    fn what_is_tried_again_in_vain_is_waited_for() {
+        let (sender, _seen) = mpsc::channel(64);
+        let mut observer = Observer::new(sender);
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let cut = |missing| Seen::CutShort { url: "http://m/a".into(), missing: Some(missing) };
+        for n in 0..6 {
+            let now = began + second * 10 * n;
+            observer.try_again(&request("http://m/a", 206), now);
+            observer.try_again(&cut(u64::from(n)), now);
+        }
+        let vain = observer.vain.as_ref().unwrap();
+        assert_eq!((vain.since, vain.last), (began, began + second * 50));
+        assert!(vain.goes_on(began + second * 60) && !vain.goes_on(began + second * 80));
+        observer.try_again(&request("http://m/b", 200), began + second * 55);
+        assert!(observer.vain.is_none());
     }
 
     #[test]

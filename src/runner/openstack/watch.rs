@@ -147,7 +147,7 @@ impl OpenstackRunner {
         };
         _ = log.finish();
         let last = watcher.last_lines();
-        let failed = MachineFailed::new(failure, &last, Vec::new(), &context.redactor);
+        let failed = MachineFailed::new(failure, &last, &[], &context.redactor);
         Err(StageError::of(failed))
     }
 }
@@ -207,6 +207,7 @@ fn counters_of(counters: &Map<String, Value>) -> Evidence {
             .or_else(|| flat(&["_rx", "_tx"])),
         cpu_time: time.map(Duration::from_nanos),
         answer_fetched: None,
+        unanswered: None,
     }
 }
 

@@ -75,6 +75,7 @@ impl QemuRunner {
             direct: None,
             nic: planned.nic.clone(),
             forwards: vec![],
+            bios_on_console: false,
             more: qemu.arguments.clone(),
         })
     }

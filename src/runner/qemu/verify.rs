@@ -44,6 +44,8 @@ impl QemuRunner {
         let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
         let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine("verify", planned, root, kernel.as_deref(), cx).await?;
+        // An image that does not boot says so at once, not by a timeout.
+        spec.bios_on_console = true;
         let own = &context.build.console;
         let knowledge = Knowledge::for_verify(own, &verify.condition).map_err(knowledge_error)?;
         let emulator = (spec.accelerator == "tcg" && self.qemu_major() < 8).then(|| {

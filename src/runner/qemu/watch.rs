@@ -19,7 +19,7 @@ use crate::{
         arguments::MachineSpec,
         machine::{self, Happening, Machine},
         metadata::Metadata,
-        traffic::Seen,
+        traffic::{Seen, Unanswered},
     },
     runner::{console_log::ConsoleLog, failed::MachineFailed, process_identity},
 };
@@ -28,8 +28,10 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// What a console says right after its last words belongs to them.
 const AFTERWORDS: Duration = Duration::from_millis(1500);
-/// Failed requests that are told with a failure.
-const RECENT_REQUESTS: usize = 8;
+/// What went wrong on the network is told with a failure, as many of the last.
+const RECENT: usize = 3;
+/// What the guest has waited for so long is told with a failure.
+const LONG_WAIT: Duration = Duration::from_secs(5);
 /// What the templates print before each package's name.
 const PACKAGE_MARK: &str = "IMGBUILD-PACKAGE ";
 
@@ -76,7 +78,7 @@ impl QemuRunner {
         if let Some(id) = machine.id() {
             cx.confirm(&label, &process_identity(id))?;
         }
-        let mut recent: Vec<(String, u16)> = Vec::new();
+        let mut recent: Vec<String> = Vec::new();
         let mut answer_fetched = false;
         let mut text = String::new();
         let mut tick = tokio::time::interval(TICK);
@@ -104,16 +106,19 @@ impl QemuRunner {
                             answer_fetched = true;
                         }
                     }
-                    Happening::Network(Seen::Request { url, status, .. }) => {
-                        if status >= 400 {
-                            self.observed.borrow_mut().failed_request(url.clone(), status);
-                            recent.push((url, status));
-                            if recent.len() > RECENT_REQUESTS {
-                                recent.remove(0);
-                            }
+                    Happening::Network(Seen::Request { status: ..400, .. }) => {}
+                    Happening::Network(failed) => {
+                        let line = failed.to_string();
+                        if let Seen::Request { url, status, .. } = failed {
+                            self.observed.borrow_mut().failed_request(url, status);
+                        } else {
+                            cx.teller().info(line.clone());
+                        }
+                        recent.push(line);
+                        if recent.len() > RECENT {
+                            recent.remove(0);
                         }
                     }
-                    Happening::Network(failed) => cx.teller().info(failed.to_string()),
                     Happening::Ended(end) => {
                         _ = log.finish();
                         match watcher.conclude(&end_of(end), began.elapsed()) {
@@ -132,6 +137,9 @@ impl QemuRunner {
                         net_bytes: Some(counters.network),
                         cpu_time: Some(counters.processor),
                         answer_fetched: Some(answer_fetched),
+                        unanswered: Some(
+                            machine.unanswered().first().map_or(Duration::ZERO, |it| it.age),
+                        ),
                     };
                     findings = watcher.tick(began.elapsed(), &evidence);
                 }
@@ -200,10 +208,14 @@ impl QemuRunner {
         mut watcher: Watcher,
         mut machine: Machine,
         mut log: ConsoleLog,
-        recent: Vec<(String, u16)>,
+        mut network: Vec<String>,
         name: &str,
     ) -> Result<Watched, StageError> {
         let at = judgement.at;
+        // Asked before it can be given up.
+        network.extend(
+            machine.unanswered().iter().filter(|it| it.age >= LONG_WAIT).take(RECENT).map(waits),
+        );
         let afterwords = async {
             loop {
                 match machine.next().await {
@@ -221,7 +233,7 @@ impl QemuRunner {
         self.picture(&machine, name).await;
         machine.stop().await;
         let last = watcher.last_lines();
-        let failed = MachineFailed::new(judgement, &last, recent, &self.context.redactor);
+        let failed = MachineFailed::new(judgement, &last, &network, &self.context.redactor);
         Err(StageError::of(failed))
     }
 
@@ -266,6 +278,10 @@ pub(in crate::runner) fn tell(progress: &Progress, cx: &StageCx<'_>) {
         total: progress.total,
         unit,
     });
+}
+
+fn waits(Unanswered { what, age }: &Unanswered) -> String {
+    format!("{what}  in vain for {}", crate::units::Span::secs(age.as_secs()))
 }
 
 fn end_of(end: machine::End) -> End {

@@ -65,6 +65,7 @@ pub(crate) fn bare() -> MachineSpec {
         direct: None,
         nic: "virtio-net-pci".into(),
         forwards: vec![],
+        bios_on_console: false,
         more: vec![],
     }
 }
