@@ -4,7 +4,7 @@
 //! template, a shell or a log may have given them, and replaces them.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     sync::{Arc, RwLock},
 };
 
@@ -110,10 +110,7 @@ fn forms(value: &str) -> Vec<String> {
         return Vec::new();
     }
     let json = serde_json::Value::from(value).to_string();
-    let hex = value.bytes().fold(String::new(), |mut text, it| {
-        _ = write!(text, "{it:02x}");
-        text
-    });
+    let hex = base16ct::lower::encode_string(value.as_bytes());
     let mut forms = vec![
         value.to_owned(),
         value.trim().to_owned(),

@@ -211,10 +211,7 @@ fn filled(text: &str, os: &Os) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, it| {
-        write!(text, "{it:02x}").unwrap();
-        text
-    })
+    base16ct::lower::encode_string(&Sha256::digest(bytes))
 }
 
 /// Some text that a regular expression matches.
@@ -246,7 +243,7 @@ fn command_line_of(disk: &Utf8Path) -> String {
             }
         }
     });
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_mins(2);
     let mut seen = Vec::new();
     let found = loop {
         let left = deadline.saturating_duration_since(Instant::now());

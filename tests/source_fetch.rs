@@ -116,10 +116,7 @@ fn bytes(n: usize, seed: u8) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, it| {
-        write!(text, "{it:02x}").unwrap();
-        text
-    })
+    base16ct::lower::encode_string(&Sha256::digest(bytes))
 }
 
 fn stated(entries: &[(&str, &[u8])]) -> Checksums {

@@ -39,7 +39,7 @@ fn bytes(n: usize, seed: u64) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|it| format!("{it:02x}")).collect()
+    base16ct::lower::encode_string(&Sha256::digest(bytes))
 }
 
 /// A medium with a file of more than 4 GiB, in several extents, before its kernel.

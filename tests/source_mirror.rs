@@ -170,8 +170,7 @@ async fn what_an_archive_lacks_is_mended_and_remembered() {
     let mirror = start(upstream, cache, &[]).await;
     assert_eq!(mirror.said[0], "repaired pool/n/netcfg_2+b2_amd64.udeb");
     let (_, index) = get(&format!("{}/debian/{INDEX}", mirror.url)).await;
-    let digest: String =
-        Sha256::digest(&index).iter().map(|it| format!("{it:02x}")).collect::<Vec<_>>().concat();
+    let digest: String = base16ct::lower::encode_string(&Sha256::digest(&index));
     let text = String::from_utf8(index).unwrap();
     assert!(text.contains("Filename: pool/n/netcfg_2+b1_amd64.udeb\nSize: 5\n"), "{text}");
     let (_, release) = get(&format!("{}/debian/dists/trixie/Release", mirror.url)).await;

@@ -210,7 +210,7 @@ pub struct Import {
     /// Replace files that are there
     #[arg(long)]
     pub force: bool,
-    /// A command line of nova-install or create_image.py
+    /// A command line of nova-install or `create_image.py`
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }

@@ -29,19 +29,16 @@ pub(super) fn import(arguments: &Import, cx: &Surroundings) -> Result<(), Failur
         variables: &variables,
         variable_files: &variable_files,
     };
-    let all = match &arguments.file {
-        Some(path) => {
-            let text = load::read(path)?;
-            let folder =
-                path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-            let files = Folder(folder.to_owned());
-            import::file(path.as_str(), &text, &context(&files)).map_err(Failure::invalid)?
-        }
-        None => {
-            let files = Folder(Utf8PathBuf::from("."));
-            let made = import::command(&arguments.command, &context(&files));
-            vec![made.map_err(Failure::invalid)?]
-        }
+    let all = if let Some(path) = &arguments.file {
+        let text = load::read(path)?;
+        let folder =
+            path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+        let files = Folder(folder.to_owned());
+        import::file(path.as_str(), &text, &context(&files)).map_err(Failure::invalid)?
+    } else {
+        let files = Folder(Utf8PathBuf::from("."));
+        let made = import::command(&arguments.command, &context(&files));
+        vec![made.map_err(Failure::invalid)?]
     };
     for imported in &all {
         check(imported, &catalogue, cx)?;

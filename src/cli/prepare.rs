@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use base16ct::lower;
 use sha_crypt::{Algorithm, Params, PasswordHasher as _, ShaCrypt};
 use sha2::{Digest as _, Sha256};
 
@@ -226,21 +227,15 @@ fn inputs(build: &Build, rendered: &Rendered, redactor: &Redactor) -> String {
     if !redactor.is_empty() {
         let secret = Sha256::digest(rendered.expose());
         let hash = ShaCrypt::new(Algorithm::Sha512Crypt, Params::RECOMMENDED)
-            .hash_password_with_salt(hex(&secret).as_bytes(), digest.get(..12).unwrap_or_default())
+            .hash_password_with_salt(
+                lower::encode_string(&secret).as_bytes(),
+                digest.get(..12).unwrap_or_default(),
+            )
             .map(|it| it.as_str().to_owned())
             .unwrap_or_default();
-        digest = Sha256::digest(format!("{}{hash}", hex(&digest)));
+        digest = Sha256::digest(format!("{}{hash}", lower::encode_string(&digest)));
     }
-    format!("sha256:{}", hex(&digest))
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, it| {
-        _ = write!(text, "{it:02x}");
-        text
-    })
+    format!("sha256:{}", lower::encode_string(&digest))
 }
 
 /// What a manifest says of digests beside those of the installer.
@@ -248,7 +243,7 @@ pub(super) fn digests(prepared: &Prepared) -> BTreeMap<String, String> {
     let document = Sha256::digest(&prepared.loaded.checked.document.text);
     let answer = Sha256::digest(&prepared.rendered.masked);
     BTreeMap::from([
-        ("spec".to_owned(), format!("sha256:{}", hex(&document))),
-        ("answer (secrets masked)".to_owned(), format!("sha256:{}", hex(&answer))),
+        ("spec".to_owned(), format!("sha256:{}", lower::encode_string(&document))),
+        ("answer (secrets masked)".to_owned(), format!("sha256:{}", lower::encode_string(&answer))),
     ])
 }

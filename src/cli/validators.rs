@@ -13,6 +13,9 @@ use crate::{
     redact::Redactor,
 };
 
+/// What a validator says: the line, and the words.
+type Complaint = (Option<usize>, String);
+
 /// A validator.
 struct Validator {
     /// The program.
@@ -20,7 +23,7 @@ struct Validator {
     /// The findings of ours that it decides on, by the start of their codes.
     decides: &'static [&'static str],
     /// Reads what it says: the line, and the words.
-    complaints: fn(&str) -> Vec<(Option<usize>, String)>,
+    complaints: fn(&str) -> Vec<Complaint>,
     code: &'static str,
 }
 
@@ -135,9 +138,8 @@ pub(super) async fn decide(
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = match tokio::time::timeout(PATIENCE, run).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(_)) | Err(_) => return Verdict::Without(validator.program),
+    let Ok(Ok(output)) = tokio::time::timeout(PATIENCE, run).await else {
+        return Verdict::Without(validator.program);
     };
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
@@ -174,7 +176,7 @@ pub(super) async fn decide(
 
 /// `The following problem occurred on line 3 of the kickstart file:`, a blank
 /// line, and the problem. Warnings about what is deprecated are imgbuild's too.
-fn of_ksvalidator(said: &str) -> Vec<(Option<usize>, String)> {
+fn of_ksvalidator(said: &str) -> Vec<Complaint> {
     let mut found = Vec::new();
     let mut lines = said.lines();
     while let Some(line) = lines.next() {
@@ -187,7 +189,7 @@ fn of_ksvalidator(said: &str) -> Vec<(Option<usize>, String)> {
 }
 
 /// `warning: Unknown type sting, skipping line 3`, `error: Cannot parse line 3`.
-fn of_debconf(said: &str) -> Vec<(Option<usize>, String)> {
+fn of_debconf(said: &str) -> Vec<Complaint> {
     said.lines()
         .filter_map(|it| it.strip_prefix("warning: ").or_else(|| it.strip_prefix("error: ")))
         .map(|it| {
@@ -201,8 +203,8 @@ fn of_debconf(said: &str) -> Vec<(Option<usize>, String)> {
 }
 
 /// `/tmp/x:3: parser error : Opening and ending tag mismatch`.
-fn of_xmllint(said: &str) -> Vec<(Option<usize>, String)> {
-    let mut found: Vec<(Option<usize>, String)> = Vec::new();
+fn of_xmllint(said: &str) -> Vec<Complaint> {
+    let mut found: Vec<Complaint> = Vec::new();
     for line in said.lines() {
         let Some((before, message)) = line.split_once(" error : ") else { continue };
         let mut parts = before.rsplit(':');

@@ -130,18 +130,15 @@ fn nova_install(words: &[String], cx: &Context<'_>) -> Result<Imported, ImportEr
         (None, Some(iso)) => draft.set("source.iso.location", iso),
         (None, None) => {}
     }
-    match given.get("install-script") {
-        Some(path) => {
-            let text = required(path, cx)?;
-            draft.answer_with_password(path, &text, cx);
-        }
-        None => {
-            draft.built_in_template()?;
-            if given.has("admin-pw") {
-                draft.set("variables.root_password.description", "The password of `--admin_pw`");
-                draft.set("variables.root_password.sensitive", true);
-                draft.note("the password is not written down: set IMGBUILD_VAR_root_password");
-            }
+    if let Some(path) = given.get("install-script") {
+        let text = required(path, cx)?;
+        draft.answer_with_password(path, &text, cx);
+    } else {
+        draft.built_in_template()?;
+        if given.has("admin-pw") {
+            draft.set("variables.root_password.description", "The password of `--admin_pw`");
+            draft.set("variables.root_password.sensitive", true);
+            draft.note("the password is not written down: set IMGBUILD_VAR_root_password");
         }
     }
     disk(given.get("disk-size").unwrap_or("10"), &mut draft)?;

@@ -233,7 +233,7 @@ fn positioned(commands: Vec<Element>, draft: &mut Draft) -> Result<Vec<String>, 
         match content(&command, &name)? {
             Content::Text(text) => ordered.push((place, one_line(&text))),
             Content::Url(url) => {
-                draft.note(format!("the command `{name}` is left out: it is at {url}"))
+                draft.note(format!("the command `{name}` is left out: it is at {url}"));
             }
         }
     }
@@ -292,5 +292,5 @@ fn quoted(text: &str) -> String {
 
 /// The five entities that every XML has.
 fn unescaped(text: &str) -> String {
-    quick_xml::escape::unescape(text).map_or_else(|_| text.to_owned(), |it| it.into_owned())
+    quick_xml::escape::unescape(text).map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }

@@ -106,8 +106,7 @@ pub(super) fn sha256(path: &Path, cancel: &CancellationToken) -> Result<String, 
             n => hasher.update(&buffer[..n]),
         }
     }
-    let hex = |hex: String, byte: &u8| hex + &format!("{byte:02x}");
-    Ok(hasher.finalize().iter().fold(String::new(), hex))
+    Ok(base16ct::lower::encode_string(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The digest of a file, in the algorithm that Glance says.
 
-use std::{fmt::Write as _, io::Read as _};
+use std::io::Read as _;
 
+use base16ct::lower;
 use camino::Utf8Path;
 use sha2::{Digest, Sha256, Sha512};
 
@@ -26,14 +27,5 @@ fn hash<D: Digest>(path: &Utf8Path) -> std::io::Result<String> {
             n => digest.update(&buffer[..n]),
         }
     }
-    Ok(hex(&digest.finalize()))
-}
-
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Into a string nothing can fail.
-        _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(lower::encode_string(&digest.finalize()))
 }

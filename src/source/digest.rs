@@ -2,6 +2,7 @@
 
 use std::{fmt, io::Read, str::FromStr};
 
+use base16ct::lower;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
@@ -176,14 +177,14 @@ impl Hasher {
     }
 
     pub(super) fn finish(self) -> Hashed {
-        let sha256 = hex_of(&self.sha256.finalize());
+        let sha256 = lower::encode_string(&self.sha256.finalize());
         let (algorithm, hex) = match self.other {
             None => (Algorithm::Sha256, sha256.clone()),
-            Some(Other::Md5(it)) => (Algorithm::Md5, hex_of(&it.finalize())),
-            Some(Other::Sha1(it)) => (Algorithm::Sha1, hex_of(&it.finalize())),
-            Some(Other::Sha224(it)) => (Algorithm::Sha224, hex_of(&it.finalize())),
-            Some(Other::Sha384(it)) => (Algorithm::Sha384, hex_of(&it.finalize())),
-            Some(Other::Sha512(it)) => (Algorithm::Sha512, hex_of(&it.finalize())),
+            Some(Other::Md5(it)) => (Algorithm::Md5, lower::encode_string(&it.finalize())),
+            Some(Other::Sha1(it)) => (Algorithm::Sha1, lower::encode_string(&it.finalize())),
+            Some(Other::Sha224(it)) => (Algorithm::Sha224, lower::encode_string(&it.finalize())),
+            Some(Other::Sha384(it)) => (Algorithm::Sha384, lower::encode_string(&it.finalize())),
+            Some(Other::Sha512(it)) => (Algorithm::Sha512, lower::encode_string(&it.finalize())),
         };
         Hashed { sha256, size: self.length, digest: Digest { algorithm, hex } }
     }
@@ -214,15 +215,7 @@ pub(super) fn hash(mut reader: impl Read, mut hasher: Hasher) -> std::io::Result
 
 /// SHA-256 of a short text, for names of files.
 pub(super) fn sha256_of(text: &str) -> String {
-    hex_of(&Sha256::digest(text.as_bytes()))
-}
-
-fn hex_of(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, it| {
-        _ = write!(text, "{it:02x}");
-        text
-    })
+    lower::encode_string(&Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

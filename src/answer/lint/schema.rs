@@ -180,12 +180,11 @@ fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gath
             && (path.len() <= 2 && !here.contains("scripts"))
             && is_about(&here, place)
         {
-            let open: String = place.split('/').map(|it| format!("<{it}>")).collect();
             gatherer.error(
                 "autoyast::nesting",
                 child.span.clone(),
                 format!("`<{}>` is not where YaST looks for it", child.name),
-                format!("move it into {open}"),
+                format!("move it into <{}>", place.replace('/', "><")),
             );
         }
         path.push(&child.name);

@@ -289,12 +289,11 @@ fn qemu(builder: &Builder, cx: &Context<'_>) -> Result<Draft, ImportError> {
     let mut draft = Draft::new(&name, os, arch(builder, &iso)?)?;
     draft.set("source.iso.location", iso.strip_prefix("file://").unwrap_or(&iso));
     checksum(builder, file, &mut draft);
-    match served {
-        Some((path, text)) => draft.answer_file(&path, &text, cx),
-        None => {
-            draft.note("the boot command names no answer file: imgbuild's own is used");
-            draft.built_in_template()?;
-        }
+    if let Some((path, text)) = served {
+        draft.answer_file(&path, &text, cx);
+    } else {
+        draft.note("the boot command names no answer file: imgbuild's own is used");
+        draft.built_in_template()?;
     }
     machine(builder, &mut draft)?;
     if !command.parameters.is_empty() {
@@ -339,18 +338,17 @@ fn checksum(builder: &Builder, file: &str, draft: &mut Draft) {
         draft.set("source.iso.checksum-file", stated);
         return;
     }
-    let (kind, digest) = match stated.split_once(':') {
-        Some((kind, digest)) => (kind.to_ascii_lowercase(), digest.to_owned()),
-        None => {
-            let by_length = match stated.len() {
-                32 => "md5",
-                40 => "sha1",
-                64 => "sha256",
-                128 => "sha512",
-                _ => "none",
-            };
-            (kind.unwrap_or_else(|| by_length.to_owned()).to_ascii_lowercase(), stated.clone())
-        }
+    let (kind, digest) = if let Some((kind, digest)) = stated.split_once(':') {
+        (kind.to_ascii_lowercase(), digest.to_owned())
+    } else {
+        let by_length = match stated.len() {
+            32 => "md5",
+            40 => "sha1",
+            64 => "sha256",
+            128 => "sha512",
+            _ => "none",
+        };
+        (kind.unwrap_or_else(|| by_length.to_owned()).to_ascii_lowercase(), stated.clone())
     };
     if matches!(kind.as_str(), "md5" | "sha256" | "sha512") {
         // Names have dots, so this is no dotted path.
@@ -423,7 +421,7 @@ fn machine(builder: &Builder, draft: &mut Draft) -> Result<(), ImportError> {
         // A template may give less than today's installers need; those know better.
         draft.set("install.memory", at_least(&size, draft.os.machine.memory));
     }
-    let disk = builder.text("disk_size").map_or_else(|| "40960".to_owned(), |it| it);
+    let disk = builder.text("disk_size").unwrap_or_else(|| "40960".to_owned());
     let disk = draft::size(&disk, "MiB").ok_or_else(|| {
         ImportError::no_counterpart(format!("`disk_size` is `{disk}`, which is no size"), "mend it")
     })?;

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use base16ct::lower;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{super::hash::hex, Fault, Shared, compute, identity, image, network, volume};
+use super::{Fault, Shared, compute, identity, image, network, volume};
 
 /// A request, taken apart.
 #[derive(Debug)]
@@ -172,7 +173,7 @@ async fn read(request: Request<Incoming>, shared: &Shared) -> Result<Asked, hype
             bytes.extend_from_slice(&data);
         }
     }
-    let upload = is_upload.then(|| (length, hex(&hash.finalize())));
+    let upload = is_upload.then(|| (length, lower::encode_string(&hash.finalize())));
     let version = header("openstack-api-version").unwrap_or_default();
     let minor = version.rsplit_once('.').and_then(|(_, it)| it.parse().ok()).unwrap_or(1);
     Ok(Asked {

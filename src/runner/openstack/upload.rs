@@ -34,10 +34,7 @@ impl OpenstackRunner {
             cloud.images().upload(&image.id, &file, "boot disk", cx.teller()).await.map_err(of)?;
         let image = cloud.images().wait_active(&image.id, deadline(stage)).await.map_err(of)?;
         cloud.images().compare(&image, &file).await.map_err(of)?;
-        let medium = match medium {
-            true => Some(self.medium(stage, cx).await?),
-            false => None,
-        };
+        let medium = if medium { Some(self.medium(stage, cx).await?) } else { None };
         let Some(wanted) = volume else {
             return Ok(serde_json::json!({ "image": image.id, "medium": medium }));
         };

@@ -212,8 +212,7 @@ fn digest(
         done += n as u64;
         teller.bytes(&what, done, Some(total));
     }
-    let hex = digest.finalize().iter().fold(String::new(), |text, it| text + &format!("{it:02x}"));
-    Ok((done, hex))
+    Ok((done, base16ct::lower::encode_string(&digest.finalize())))
 }
 
 /// Moves the image to its name in one step: nobody ever sees half of it there.
