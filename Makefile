@@ -72,10 +72,13 @@ test-openstack-faults: ## Every request to the fake cloud failed in turn, in eig
 	IMGBUILD_ALL_FAULTS=1 $(CARGO) test --locked --test openstack_faults
 
 .PHONY: test-openstack
-test-openstack: setup ## The client's conversation with a real one-node OpenStack that is brought up here
+test-openstack: setup quick-installer ## Builds in a real one-node OpenStack that is brought up here, and the client's conversation with it
+	$(CARGO) build --locked
 	tests/openstack/up
-	IMGBUILD_TEST_CLOUD=oslab $(CARGO) test --locked --test openstack_conversation -- --nocapture; \
-	  status=$$?; tests/openstack/down; exit $$status
+	export IMGBUILD_TEST_CLOUD=oslab OS_CLIENT_CONFIG_FILE=$${OSLAB_STATE:-/var/tmp/oslab}/clouds.yaml; status=0; \
+	  tests/openstack/build-quick.sh $(TARGET)/debug/imgbuild || status=$$?; \
+	  $(CARGO) test --locked --test openstack_conversation -- --nocapture || status=$$?; \
+	  tests/openstack/down; exit $$status
 
 .PHONY: lint
 lint: ## Formatting, clippy, shell and Python scripts

@@ -1,6 +1,6 @@
 //! Whole builds in a cloud, as people type them. The cloud is one of pretence,
-//! whose guests say what an installer says; `make test-openstack-build` does
-//! the same in a real one.
+//! whose guests say what an installer says; `make test-openstack` builds in a
+//! real one.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -18,24 +18,33 @@ cd "$work"
 
 say() { echo "build-quick: $*" >&2; }
 
+# The distribution's client wants the distribution's own Python.
+openstack() { PATH=/usr/sbin:/usr/bin:/sbin:/bin command openstack "$@"; }
+
 # Everything that a build could leave, an ID a line.
 things() {
     local kind
     for kind in server volume "volume snapshot" image port; do
         # shellcheck disable=SC2086 # two words
-        openstack --os-cloud "$cloud" $kind list -f value -c ID
+        openstack $kind list -f value -c ID
     done | sort
 }
 
-spec() {
+kernel="[source.kernel]
+kernel = \"$fixture/linux\"
+initrd = \"$fixture/initrd.gz\""
+iso='[source.iso]
+location = "quick.iso"
+kernel = "linux"
+initrd = "initrd.gz"'
+
+spec() { # NAME SOURCE INSTALL OPENSTACK
     cat <<SPEC
 version = 1
 name = "$1"
 os = "quick"
 
-[source.kernel]
-kernel = "$fixture/linux"
-initrd = "$fixture/initrd.gz"
+$2
 
 [answer]
 text = """
@@ -47,35 +56,47 @@ hostname = quickhost
 disk = "1 GiB"
 cpus = 1
 timeout = "15m"
-$2
+$3
 
 [verify]
 console = "quickhost login:"
 
 [platform.openstack]
 cloud = "$cloud"
-$3
+$4
 SPEC
 }
 
-spec image '' '' >image.toml
-spec config-drive 'delivery = "config-drive"' 'config-drive = true' >config-drive.toml
-spec volume-backed '' 'volume-backed = true' >volume-backed.toml
-spec snapshot '' '' >snapshot.toml
+build() { # NAME TARGET
+    say "$1"
+    "$imgbuild" build "$1.toml" --target "$2" --format plain --work-dir runs
+}
+
+xorriso -as mkisofs -quiet -V QUICK -o quick.iso -r "$fixture/linux" "$fixture/initrd.gz"
+spec image "$kernel" '' '' >image.toml
+spec config-drive "$kernel" 'delivery = "config-drive"' 'config-drive = true' >config-drive.toml
+spec volume-backed "$kernel" '' 'volume-backed = true' >volume-backed.toml
+spec iso "$iso" '' '' >iso.toml
+spec snapshot "$kernel" '' '' >snapshot.toml
+spec iso-snapshot "$iso" '' '' >iso-snapshot.toml
 
 things >before
 products=()
-for name in image config-drive volume-backed; do
-    say "$name"
-    products+=("$("$imgbuild" build "$name.toml" --target glance --format plain --work-dir runs)")
+for name in image config-drive volume-backed iso; do
+    products+=("$(build "$name" glance)")
 done
-say snapshot
-snapshot=$("$imgbuild" build snapshot.toml --target volume --format plain --work-dir runs)
-volume=$(openstack --os-cloud "$cloud" volume snapshot show "$snapshot" -f value -c volume_id)
-printf '%s\n' "${products[@]}" "$snapshot" "$volume" | sort >wanted
+snapshots=() volumes=()
+for name in snapshot iso-snapshot; do
+    snapshot=$(build "$name" volume)
+    snapshots+=("$snapshot")
+    volumes+=("$(openstack volume snapshot show "$snapshot" -f value -c volume_id)")
+done
+# The installer's ISO stays for the next build, once.
+products+=("$(openstack image list --tag imgbuild-medium -f value -c ID)")
+printf '%s\n' "${products[@]}" "${snapshots[@]}" "${volumes[@]}" | sort >wanted
 
 # Killed in the middle: everything is given back afterwards.
-for seconds in 3 12 30 45; do
+for seconds in 2 4 7 11 16 22 29 37 46 56; do
     say "killed after $seconds s"
     timeout --signal=KILL "$seconds" "$imgbuild" build image.toml --force --target glance --format plain \
         --work-dir runs || true
@@ -83,14 +104,16 @@ for seconds in 3 12 30 45; do
 done
 
 things >after
-comm -13 before after >more
+comm -13 before after >extra
 status=0
-diff wanted more || {
+diff wanted extra || {
     say "error: what is in the cloud is not what was made"
     status=1
 }
-openstack --os-cloud "$cloud" image delete "${products[@]}"
-openstack --os-cloud "$cloud" volume snapshot delete "$snapshot"
-until ! openstack --os-cloud "$cloud" volume snapshot show "$snapshot" >/dev/null 2>&1; do sleep 1; done
-openstack --os-cloud "$cloud" volume delete "$volume"
+openstack image delete "${products[@]}"
+openstack volume snapshot delete "${snapshots[@]}"
+for snapshot in "${snapshots[@]}"; do
+    until ! openstack volume snapshot show "$snapshot" >/dev/null 2>&1; do sleep 1; done
+done
+openstack volume delete "${volumes[@]}"
 exit $status

@@ -174,7 +174,8 @@ write_ssh_server() {
     cp -R /system/ssh/* .
     cp /system/udhcpc.sh bin/udhcpc-script
     chmod 755 bin/udhcpc-script
-    mkdir -p -m 700 root/.ssh etc/dropbear
+    mkdir -p root/.ssh etc/dropbear
+    chmod 700 root/.ssh etc/dropbear
     (umask 077 && echo "$key" >root/.ssh/authorized_keys)
     chmod 700 root
 }
