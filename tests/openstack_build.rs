@@ -349,5 +349,5 @@ async fn a_plan_names_everything_and_what_the_cloud_lacks() {
     let stages = said.split("\nto fetch:").next().unwrap().trim_end();
     let stages: Vec<_> =
         stages.lines().filter(|it| !it.contains("boots  ") && !it.contains("  from ")).collect();
-    insta::assert_snapshot!(stages.join("\n"), @"");
+    insta::assert_snapshot!("openstack_plan", stages.join("\n"));
 }

@@ -619,12 +619,13 @@ impl<'a> Compute<'a> {
 }
 
 /// The smallest flavor that has at least this: memory in MiB, disk in GiB. One
-/// whose disk is 0 takes any image.
+/// whose disk is 0 takes any image. Where none has as many processors, one with
+/// the most: what runs on two runs on one, only longer.
 pub fn smallest(flavors: &[Flavor], vcpus: u32, ram: u64, disk: u64) -> Option<&Flavor> {
     flavors
         .iter()
-        .filter(|it| it.vcpus >= vcpus && it.ram >= ram && (it.disk >= disk || it.disk == 0))
-        .min_by_key(|it| (it.ram, it.vcpus, it.disk))
+        .filter(|it| it.ram >= ram && (it.disk >= disk || it.disk == 0))
+        .min_by_key(|it| (vcpus.saturating_sub(it.vcpus), it.ram, it.vcpus, it.disk))
 }
 
 fn decide(what: &str, seen: Observation<Server>, until: Until) -> Decision<Server> {
@@ -770,7 +771,8 @@ mod tests {
         assert_eq!(name(1, 512, 2), Some("small"));
         assert_eq!(name(1, 512, 10), Some("flex"));
         assert_eq!(name(4, 512, 10), Some("big"));
-        assert_eq!(name(8, 512, 10), None);
+        assert_eq!(name(8, 512, 10), Some("big"), "as many processors as there are");
+        assert_eq!(name(1, 16_384, 10), None);
     }
 
     #[test]

@@ -279,8 +279,8 @@ impl Stage {
             }
             Action::InstallServer(it) => vec![
                 format!(
-                    "server   {} CPUs, {}, flavor {}, network {}",
-                    it.install.cpus,
+                    "server   {}, {}, flavor {}, network {}",
+                    processors(it.install.cpus),
                     it.install.memory,
                     it.cloud.flavor.as_deref().unwrap_or("(the smallest that fits)"),
                     it.cloud.network.as_deref().unwrap_or("(the project's)"),
@@ -320,10 +320,17 @@ impl fmt::Display for Machine {
         };
         write!(
             f,
-            "{}, {} CPUs, {}, {} disk, {firmware}",
-            self.machine_type, self.cpus, self.memory, self.disk_bus
+            "{}, {}, {}, {} disk, {firmware}",
+            self.machine_type,
+            processors(self.cpus),
+            self.memory,
+            self.disk_bus
         )
     }
+}
+
+fn processors(n: u32) -> String {
+    format!("{n} {}", if n == 1 { "CPU" } else { "CPUs" })
 }
 
 fn kind_text(kind: &ResourceKind) -> &str {

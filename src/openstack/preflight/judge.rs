@@ -52,8 +52,7 @@ pub fn flavor<'a>(flavors: &'a [Flavor], wanted: &Wanted) -> Result<&'a Flavor, 
         return flavors.iter().find(|it| Some(&it.id) == found.as_ref()).ok_or_else(|| {
             missing(
                 format!(
-                    "none has {} CPU, {} MiB of memory{}",
-                    wanted.vcpus,
+                    "none has {} MiB of memory{}",
                     wanted.ram,
                     if disk > 0 { format!(" and {disk} GiB of disk") } else { String::new() }
                 ),
@@ -94,9 +93,6 @@ pub fn flavor<'a>(flavors: &'a [Flavor], wanted: &Wanted) -> Result<&'a Flavor, 
         )
     };
     let name = &it.name;
-    if it.vcpus < wanted.vcpus {
-        return Err(missing(format!("`{name}` has {} CPU of {}", it.vcpus, wanted.vcpus), other()));
-    }
     if it.ram < wanted.ram {
         return Err(missing(
             format!("`{name}` has {} MiB of memory of {}", it.ram, wanted.ram),
@@ -214,6 +210,11 @@ fn of_flavor(facts: &Facts, wanted: &Wanted) -> Check {
     match &facts.flavors {
         Err(problem) => network::unknown("flavor", problem),
         Ok(flavors) => match flavor(flavors, wanted) {
+            Ok(it) if it.vcpus < wanted.vcpus => Check::warning(
+                "flavor",
+                format!("{}, where {} CPUs are asked for", describe(it), wanted.vcpus),
+                "it takes longer; name a larger one with `flavor`, if there is one",
+            ),
             Ok(it) => Check::good("flavor", describe(it)),
             Err(check) => check,
         },
