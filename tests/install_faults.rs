@@ -3,7 +3,7 @@
 //! a remedy, and nothing is left running.
 //!
 //! `make test-install` runs them, two machines at a time; under software
-//! emulation that takes an hour. `IMGBUILD_MIRROR_CACHE` names a folder that the
+//! emulation that takes two hours. `IMGBUILD_MIRROR_CACHE` names a folder that the
 //! mirror keeps its files in; `IMGBUILD_KEEP_CONSOLES` one that the consoles are
 //! copied to.
 
@@ -119,7 +119,7 @@ text = '''
 values = {{ mirror = "{mirror}", allow_unauthenticated = true }}
 
 [install]
-timeout = "40m"
+timeout = "90m"
 {install}
 "#
         )
@@ -420,6 +420,48 @@ fn a_disk_that_is_too_small() {
         shown: "too small",
         signature: "disk-too-small",
         said: &["install.disk"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes minutes: make test-install"]
+fn a_mirror_without_a_package_of_the_base_system() {
+    Fault {
+        name: "package-404",
+        mirror: &["--fail", "main/b/bash/bash_.*deb=404"],
+        shown: "bash",
+        signature: "debian-installer/base-package",
+        said: &["bash", "404"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes half an hour: make test-install"]
+fn a_package_that_does_not_exist() {
+    Fault {
+        name: "unknown-package",
+        with: "d-i pkgsel/include string no-such-package",
+        shown: "Select and install software",
+        signature: "debian-installer/pkgsel-failed",
+        said: &["d-i pkgsel/include"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes half an hour: make test-install"]
+fn a_last_command_that_fails() {
+    Fault {
+        name: "late-command",
+        with: "d-i preseed/late_command string in-target sh -c 'exit 7'",
+        shown: "failed with exit code",
+        signature: "debian-installer/preseed-command-failed",
+        said: &["ended with 7", "exit 7"],
         ..Fault::default()
     }
     .happens();

@@ -1,6 +1,9 @@
 //! Where a file is: a path on this machine, or a URL.
 
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, UdpSocket},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use percent_encoding::percent_decode_str;
@@ -53,15 +56,16 @@ impl Location {
         }
     }
 
-    /// Whether it is on this machine's loopback interface.
-    pub(super) fn is_loopback(&self) -> bool {
+    /// Whether it is on this machine: on its loopback interface, or at another
+    /// address of its own, which is what guests in a cloud on it are told.
+    /// Nothing is sent to find out; names other than `localhost` are not resolved.
+    pub(super) fn is_on_this_machine(&self) -> bool {
         let Self::Url(url) = self else { return false };
-        match url.host_str() {
-            Some("localhost" | "[::1]") => true,
-            Some(host) => {
-                host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
-            }
-            None => false,
+        let host = url.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            // A socket can be bound to the addresses that are one's own.
+            Ok(address) => !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok(),
+            Err(_) => host == "localhost",
         }
     }
 
@@ -157,6 +161,22 @@ fn hide(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_addresses() {
+        for (text, expected) in [
+            ("http://localhost:3142/debian", true),
+            ("http://127.0.0.1/debian", true),
+            ("http://127.3.2.1/debian", true),
+            // For documentation (RFC 5737): nobody has it.
+            ("http://192.0.2.1/debian", false),
+            ("http://localhost.example/debian", false),
+            ("http://0.0.0.0/debian", false),
+            ("/debian", false),
+        ] {
+            assert_eq!(Location::parse(text).unwrap().is_on_this_machine(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn paths_and_urls_are_told_apart() {

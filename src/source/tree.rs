@@ -225,7 +225,7 @@ impl Search<'_> {
                         // have mended the installer in it. It is not trusted for
                         // that, and whoever states a keyring means it.
                         Err(SourceError::DigestDiffers { .. })
-                            if self.base.is_loopback() && !self.keyrings.is_stated =>
+                            if self.base.is_on_this_machine() && !self.keyrings.is_stated =>
                         {
                             cx.teller.warn(format!(
                                 "`{at}` is not the file that {} vouches for; the mirror is on \
