@@ -59,6 +59,10 @@ fn a_spec_becomes_an_image_that_was_booted() {
     assert_eq!(work.machines(), Vec::<u32>::new());
     let all = text(&work.everything(&output));
     assert!(!all.contains(SECRET), "the password is somewhere");
+    let runs = fs_err::read_dir(work.path("work/runs")).unwrap();
+    let run = runs.map(|it| it.unwrap().path()).next().unwrap();
+    let log = fs_err::read_to_string(run.join("installer/syslog")).unwrap();
+    assert!(log.lines().any(|it| it.ends_with("imgbuild-quick: phase packages")), "{log}");
 
     // Nothing has changed: nothing is done, and the path is printed all the same.
     let began = Instant::now();
@@ -85,6 +89,7 @@ fn an_error_of_the_installer_is_told_in_its_words() {
     let said = failure("fail");
     assert!(said.contains("imgbuild-quick: error:"), "{said}");
     assert!(said.contains("base-system"), "{said}");
+    assert!(said.contains("installer/syslog"), "its own log is kept: {said}");
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_mirror_without_a_component() {
         mirror: &["--fail", "main/e/e2fsprogs/.*udeb=404"],
         shown: "failed to download a file",
         signature: "debian-installer/download-failed",
-        said: &["udeb 404", "choose another mirror"],
+        said: &["udeb 404", "choose another mirror", "installer/syslog"],
         ..Fault::default()
     }
     .happens();
@@ -431,9 +431,9 @@ fn a_mirror_without_a_package_of_the_base_system() {
     Fault {
         name: "package-404",
         mirror: &["--fail", "main/b/bash/bash_.*deb=404"],
-        shown: "bash",
-        signature: "debian-installer/base-package",
-        said: &["bash", "404"],
+        shown: "Failed to install the base system",
+        signature: "base-installer/debootstrap-failed",
+        said: &["bash_5", "404", "installer/syslog"],
         ..Fault::default()
     }
     .happens();

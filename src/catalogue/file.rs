@@ -138,6 +138,7 @@ partial! {
         tree: Vec<String>,
         iso: Vec<String>,
         console: Vec<String>,
+        log: Vec<String>,
         separator: String,
         target: Vec<String>,
         volume_label: String,
@@ -252,7 +253,8 @@ pub(super) fn resolve<'a>(
 }
 
 /// Names that stay until a build fills them in.
-const LATER: &[&str] = &["arch", "debarch", "serial", "answer", "tree", "label", "volume-id"];
+const LATER: &[&str] =
+    &["arch", "debarch", "serial", "answer", "tree", "label", "volume-id", "log"];
 
 /// What a row, with all that it extends, means.
 pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
@@ -363,6 +365,7 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
             tree: list(&boot.tree)?,
             iso: list(&boot.iso)?,
             console: list(&boot.console)?,
+            log: list(&boot.log)?,
             separator: boot.separator.clone(),
             target: list(&boot.target)?,
             remote: lists(&boot.remote, &list)?,

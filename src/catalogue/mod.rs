@@ -179,7 +179,8 @@ fn one() -> u8 {
 
 /// Kernel parameters that start an installer. They may name what [`TreeLayout`]
 /// names and `{tree}` (the install tree's URL), `{answer}` (the answer file's
-/// URL), `{label}` (the volume's label), `{serial}` (`ttyS0`, `ttyAMA0`).
+/// URL), `{label}` (the volume's label), `{serial}` (`ttyS0`, `ttyAMA0`),
+/// `{log}` (the host that takes its log).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct BootParameters {
@@ -198,6 +199,9 @@ pub struct BootParameters {
     /// For a console on the serial port.
     #[serde(default)]
     pub console: Vec<String>,
+    /// For the installer's own log, by syslog over UDP to `{log}`.
+    #[serde(default)]
+    pub log: Vec<String>,
     /// What stands between the installer's parameters and those that the
     /// installed system keeps (`---` for debian-installer); without it the
     /// answer file has to carry them.

@@ -7,7 +7,7 @@ use super::prepare::Prepared;
 use crate::{
     engine::{Journal, Outcome, RunError, StageError},
     plan::Plan,
-    runner::{Observed, folder::RunFolder, manifest},
+    runner::{Observed, SYSTEM_LOG, folder::RunFolder, manifest},
     ui::report::{
         Check, Console, Fact, Failure, Picture, Report, Request, bars_of_beginnings,
         bars_of_durations,
@@ -127,20 +127,23 @@ fn pictures(folder: &RunFolder) -> Vec<Picture> {
 fn consoles(folder: &RunFolder, marked: Option<&str>) -> Vec<Console> {
     names(folder.path(), |it| it.ends_with(".log"))
         .into_iter()
+        .chain([SYSTEM_LOG.to_owned()])
         .filter_map(|name| {
             let bytes = fs_err::read(folder.file(&name)).ok()?;
             let text = crate::console::plain_text(&bytes);
-            let id = name.trim_end_matches(".log").to_owned();
+            let id = name.trim_end_matches(".log").replace('/', "-");
             Some(Console::new(&name, &id, &text, marked))
         })
         .collect()
 }
 
 fn files(folder: &RunFolder) -> Vec<String> {
-    names(folder.path(), |it| {
+    let mut files = names(folder.path(), |it| {
         let it = Utf8Path::new(it);
         matches!(it.extension(), Some("log" | "png" | "html"))
-    })
+    });
+    files.extend(folder.file(SYSTEM_LOG).is_file().then(|| SYSTEM_LOG.to_owned()));
+    files
 }
 
 fn names(folder: &Utf8Path, wanted: impl Fn(&str) -> bool) -> Vec<String> {

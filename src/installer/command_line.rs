@@ -12,6 +12,10 @@ use crate::{
 /// Where a guest finds its user-data, on a cloud as under QEMU.
 pub const USER_DATA_URL: &str = "http://169.254.169.254/latest/user-data";
 
+/// Who takes the system log of a guest under QEMU: imgbuild, at the address where
+/// it serves user-data.
+const LOG_HOST: &str = "169.254.169.254";
+
 /// What the kernel takes where the catalogue says nothing: `COMMAND_LINE_SIZE`
 /// of x86 and arm64, less its final zero byte.
 const LIMIT: u32 = 2047;
@@ -31,6 +35,8 @@ pub struct InstallerContext {
     pub has_iso: bool,
     /// The serial console, `ttyS0`; none is asked for where it is `None`.
     pub serial: Option<String>,
+    /// Who takes the installer's own log, by syslog; nobody where it is `None`.
+    pub log_host: Option<String>,
 }
 
 /// A kernel command line.
@@ -142,6 +148,11 @@ pub fn context(build: &Build) -> InstallerContext {
         volume_id: None,
         has_iso,
         serial: Some(serial_port(build.arch).to_owned()),
+        // In a cloud nobody listens there.
+        log_host: match &build.platform {
+            Platform::Qemu(_) => Some(LOG_HOST.to_owned()),
+            Platform::Openstack(_) => None,
+        },
     }
 }
 
@@ -177,6 +188,9 @@ pub fn kernel_command_line(
         Some(_) => (&boot.console[..], &boot.target[..]),
         None => (&[][..], &[][..]),
     };
+    if context.log_host.is_some() {
+        parameters.extend(&boot.log);
+    }
     for parameter in parameters {
         line.parameters.push(filled(parameter, build, context)?);
     }
@@ -243,6 +257,7 @@ fn filled(
             "tree" => context.tree_url.clone(),
             "label" => context.volume_label.clone(),
             "serial" => context.serial.clone(),
+            "log" => context.log_host.clone(),
             "volume-id" => match &context.volume_id {
                 Some(id) => Some(escape_volume_id(id)),
                 None => Some("{volume-id}".to_owned()),

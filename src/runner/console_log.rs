@@ -1,8 +1,8 @@
-//! A console's log on disk: as it came, but for secrets.
+//! Logs of a machine on disk, its console's and its system's: as they came, but for secrets.
 
 use std::io::{self, Write as _};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::redact::Redactor;
 
@@ -65,6 +65,38 @@ impl ConsoleLog {
             }
             self.file.write_all(bytes)
         }
+    }
+}
+
+/// Where an installer's own log is kept, below a run's folder.
+pub const SYSTEM_LOG: &str = "installer/syslog";
+
+/// The system log of a guest that sends it. There is no file until it does.
+pub(super) struct SystemLog {
+    path: Utf8PathBuf,
+    redactor: Redactor,
+    log: Option<ConsoleLog>,
+}
+
+impl SystemLog {
+    /// A log that will be at `path`.
+    pub(super) fn new(path: Utf8PathBuf, redactor: &Redactor) -> Self {
+        Self { path, redactor: redactor.clone(), log: None }
+    }
+
+    /// Writes a message.
+    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
+        let log = match &mut self.log {
+            Some(log) => log,
+            none => {
+                if let Some(folder) = self.path.parent() {
+                    fs_err::create_dir_all(folder)?;
+                }
+                none.insert(ConsoleLog::create(&self.path, self.redactor.clone())?)
+            }
+        };
+        log.write(line.as_bytes())?;
+        log.write(b"\n")
     }
 }
 

@@ -10,6 +10,7 @@ mod openstack;
 mod qemu;
 mod release;
 
+pub use console_log::SYSTEM_LOG;
 pub use failed::MachineFailed;
 pub use openstack::{CloudError, OpenstackRunner, Place};
 pub use qemu::{BuildKey, Context, GuestError, ImageError, Observed, QemuRunner};

@@ -14,8 +14,12 @@ mount -t sysfs sys /sys
 answer=
 cmdline_variant=
 cmdline_disk=
+log_host=
 
-say() { echo "imgbuild-quick: $*"; }
+say() {
+    echo "imgbuild-quick: $*"
+    if [ -S /dev/log ]; then logger -t imgbuild-quick "$*"; fi
+}
 
 forever() { while :; do sleep 3600; done; }
 
@@ -53,6 +57,7 @@ read_boot_parameters() {
         answer=*) answer=${word#answer=} ;;
         variant=*) cmdline_variant=${word#variant=} ;;
         disk=*) cmdline_disk=${word#disk=} ;;
+        log_host=*) log_host=${word#log_host=} ;;
         esac
     done
     variant=$cmdline_variant
@@ -65,6 +70,7 @@ set_up_network() {
         [ "$card" = lo ] && continue
         ip link set "$card" up
         if udhcpc -i "$card" -n -q -t 10 -T 1 -s /bin/udhcpc-script >/tmp/udhcpc 2>&1; then
+            if [ -n "$log_host" ]; then syslogd -R "$log_host"; fi
             say "network: $card $(cat /tmp/address)"
             return 0
         fi

@@ -106,7 +106,9 @@ idle = "15s"
         let mut left = files_below(&self.path("work"));
         left.retain(|it| {
             let name = it.file_name().unwrap().to_string_lossy().into_owned();
-            ![".log", ".html", ".png", ".jsonl", ".txt"].iter().any(|end| name.ends_with(end))
+            ![".log", "syslog", ".html", ".png", ".jsonl", ".txt"]
+                .iter()
+                .any(|end| name.ends_with(end))
         });
         left
     }

@@ -10,6 +10,7 @@ pub mod metadata;
 mod names;
 pub mod qmp;
 mod survey;
+mod syslog;
 pub mod traffic;
 pub mod wire;
 

@@ -29,6 +29,11 @@ pub enum Seen {
         /// For this path.
         path: String,
     },
+    /// The guest sent a line of its system log.
+    Log {
+        /// Without its priority.
+        line: String,
+    },
     /// A request over plain HTTP was answered.
     Request {
         /// `GET`, `HEAD`
@@ -67,6 +72,7 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Metadata { path } => write!(f, "the guest asked for its metadata {path}"),
+            Self::Log { line } => f.write_str(line),
             Self::Request { method, url, status } => write!(f, "{method} {url}  {status}"),
             Self::CutShort { url, missing: Some(n) } => {
                 write!(f, "{url}  the connection ended {n} bytes short")
@@ -141,6 +147,11 @@ impl Observer {
             self.told.push_back(seen.clone());
         }
         _ = self.seen.try_send(seen);
+    }
+
+    /// Tells a line of the guest's log. Where nobody reads fast enough it is left out.
+    pub fn log(&mut self, line: String) {
+        _ = self.seen.try_send(Seen::Log { line });
     }
 
     /// A frame that the guest sent.

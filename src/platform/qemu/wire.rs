@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     endpoint::{ADDRESS, Endpoint},
     metadata::Metadata,
+    syslog,
     traffic::{Observer, Seen, Unanswered},
 };
 
@@ -125,6 +126,10 @@ async fn outward(
             carried.borrow_mut().sent += frame.len() as u64;
             match aim(frame) {
                 Aim::Metadata(packet) => {
+                    if let Some(line) = syslog::message(packet) {
+                        shared.observer.borrow_mut().log(line);
+                        continue;
+                    }
                     let mut cards = shared.cards.borrow_mut();
                     cards.0.copy_from_slice(&frame[6..12]);
                     cards.1.copy_from_slice(&frame[..6]);

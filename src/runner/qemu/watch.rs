@@ -21,7 +21,12 @@ use crate::{
         metadata::Metadata,
         traffic::{Seen, Unanswered},
     },
-    runner::{console_log::ConsoleLog, failed::MachineFailed, process_identity},
+    runner::{
+        SYSTEM_LOG,
+        console_log::{ConsoleLog, SystemLog},
+        failed::MachineFailed,
+        process_identity,
+    },
 };
 
 /// How often silence and counters are looked at.
@@ -68,6 +73,7 @@ impl QemuRunner {
         };
         let mut log = ConsoleLog::create(&context.folder.file(&log_name), context.redactor.clone())
             .map_err(io)?;
+        let mut system_log = SystemLog::new(context.folder.file(SYSTEM_LOG), &context.redactor);
         let total = watch.budgets.total;
         let installs = matches!(watch.purpose, crate::console::watch::Purpose::Install);
         let mut watcher = Watcher::new(Arc::new(knowledge), watch);
@@ -106,6 +112,7 @@ impl QemuRunner {
                             answer_fetched = true;
                         }
                     }
+                    Happening::Network(Seen::Log { line }) => system_log.write(&line).map_err(io)?,
                     Happening::Network(Seen::Request { status: ..400, .. }) => {}
                     Happening::Network(failed) => {
                         let line = failed.to_string();
@@ -198,7 +205,8 @@ impl QemuRunner {
                 return Err(StageError::TimedOut(crate::units::Span::secs(total.as_secs())));
             }
         };
-        self.failed(failure, watcher, machine, log, recent, &spec.name).await
+        let logs = (log, system_log);
+        self.failed(failure, watcher, machine, logs, recent, &spec.name).await
     }
 
     /// Lets the last words be said, takes a picture, and says why.
@@ -207,7 +215,7 @@ impl QemuRunner {
         judgement: Box<Judgement>,
         mut watcher: Watcher,
         mut machine: Machine,
-        mut log: ConsoleLog,
+        (mut log, mut system_log): (ConsoleLog, SystemLog),
         mut network: Vec<String>,
         name: &str,
     ) -> Result<Watched, StageError> {
@@ -224,6 +232,7 @@ impl QemuRunner {
                         watcher.feed(&bytes, at);
                     }
                     Happening::Ended(_) => return,
+                    Happening::Network(Seen::Log { line }) => _ = system_log.write(&line),
                     Happening::Network(_) => {}
                 }
             }
