@@ -1,6 +1,7 @@
 //! A line an event: plain for people, JSON for programs.
 
 use std::{
+    collections::HashMap,
     io::Write as _,
     time::{Duration, Instant},
 };
@@ -51,23 +52,23 @@ pub(super) fn json_reader(redactor: Redactor) -> Box<dyn FnMut(&Event)> {
 /// Lets progress through at a bounded rate, everything else always.
 struct Limit {
     pause: Duration,
-    last: Option<(String, Instant)>,
+    /// By what it is of: downloads go on side by side.
+    last: HashMap<String, Instant>,
 }
 
 impl Limit {
     fn new(pause: Duration) -> Self {
-        Self { pause, last: None }
+        Self { pause, last: HashMap::new() }
     }
 
     fn lets(&mut self, event: &Event) -> bool {
         let Event::Progress { what, done, total, .. } = event else { return true };
         let complete = *total == Some(*done);
-        let recent =
-            self.last.as_ref().is_some_and(|(last, at)| last == what && at.elapsed() < self.pause);
+        let recent = self.last.get(what).is_some_and(|at| at.elapsed() < self.pause);
         if recent && !complete {
             return false;
         }
-        self.last = Some((what.clone(), Instant::now()));
+        self.last.insert(what.clone(), Instant::now());
         true
     }
 }
@@ -109,5 +110,26 @@ pub(super) fn amount(done: u64, total: Option<u64>, unit: Unit) -> String {
         (Unit::Items, Some(total)) => format!("{done} of {total}"),
         (Unit::Items, None) => done.to_string(),
         (Unit::Percent, _) => format!("{done} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn downloads_side_by_side_are_each_told_once_in_a_while() {
+        let mut limit = Limit::new(Duration::from_hours(1));
+        let mut told = Vec::new();
+        for done in 0..=100 {
+            for what in ["kernel", "initrd"] {
+                let what = what.to_owned();
+                let event = Event::Progress { what, done, total: Some(100), unit: Unit::Bytes };
+                if limit.lets(&event) {
+                    told.push(done);
+                }
+            }
+        }
+        assert_eq!(told, [0, 0, 100, 100]);
     }
 }
