@@ -59,6 +59,11 @@ test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS
 test-rows: setup quick-installer ## Every system of the catalogue, from its spec to the kernel that reads its parameters
 	$(CARGO) test --locked --test boot_rows -- --include-ignored --nocapture
 
+.PHONY: test-report
+test-report: setup quick-installer ## report.html in a real browser
+	@tests/setup/setup.sh browser
+	$(CARGO) test --locked --test report_browser -- --ignored
+
 .PHONY: test-install
 test-install: setup quick-installer ## The real Debian installer, put wrong fault by fault; IMGBUILD_MIRROR_CACHE=FOLDER keeps the mirror's files
 	$(CARGO) test --locked --test install_faults -- --ignored --nocapture --test-threads=2

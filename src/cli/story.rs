@@ -50,7 +50,7 @@ pub(super) fn write(
         finished: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
         imgbuild: env!("CARGO_PKG_VERSION").to_owned(),
         failure,
-        stages: bars_of_durations(&state.took),
+        stages: bars_of_durations(&state.took, state.failed.as_ref()),
         phases: bars_of_beginnings(&state.phases, end),
         requests: observed
             .failed_requests

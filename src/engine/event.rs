@@ -64,6 +64,9 @@ pub enum Event {
         index: usize,
         /// Its name.
         stage: String,
+        /// How long it ran, in milliseconds; 0 in journals of earlier versions.
+        #[serde(default)]
+        millis: u64,
         /// The message and its causes, outermost first.
         causes: Vec<String>,
         /// What to do.

@@ -43,6 +43,8 @@ pub struct State {
     pub phases: Vec<(String, u64)>,
     /// How long each stage took, in milliseconds.
     pub took: Vec<(String, u64)>,
+    /// The stage that failed, and how long it ran, in milliseconds.
+    pub failed: Option<(String, u64)>,
     /// How the build ended.
     pub outcome: Option<String>,
 }
@@ -163,10 +165,12 @@ impl State {
             Event::Released { label } => self.held.retain(|it| it.label != *label),
             Event::PhaseReached { phase, millis } => self.phases.push((phase.clone(), *millis)),
             Event::BuildFinished { outcome, .. } => self.outcome = Some(outcome.clone()),
-            Event::StageStarted { .. }
-            | Event::StageFailed { .. }
-            | Event::Progress { .. }
-            | Event::Said { .. } => {}
+            Event::StageFailed { stage, millis, .. } => {
+                self.failed = Some((stage.clone(), *millis));
+            }
+            // A build that is resumed tries it again.
+            Event::StageStarted { .. } => self.failed = None,
+            Event::Progress { .. } | Event::Said { .. } => {}
         }
     }
 }

@@ -249,7 +249,8 @@ async fn run_stage(
                 StageError::Failed(inner) => inner.help().map(|it| it.to_string()),
                 other => other.help().map(|it| it.to_string()),
             };
-            let event = Event::StageFailed { index, stage: name, causes: error.causes(), help };
+            let causes = error.causes();
+            let event = Event::StageFailed { index, stage: name, millis, causes, help };
             journal.record(&event)?;
             Err(error)
         }

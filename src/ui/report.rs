@@ -74,6 +74,8 @@ pub struct Bar {
     pub start: u64,
     /// How long its bar is, in hundredths of the whole.
     pub percent: u64,
+    /// Whether it ended badly.
+    pub is_bad: bool,
 }
 
 /// A request of the guest.
@@ -159,17 +161,19 @@ impl Console {
     }
 }
 
-/// Bars of things that ran one after another, with their milliseconds.
-pub fn bars_of_durations(durations: &[(String, u64)]) -> Vec<Bar> {
-    let longest = durations.iter().map(|it| it.1).max().unwrap_or(1).max(1);
-    durations
-        .iter()
-        .map(|(name, millis)| Bar {
+/// Bars of things that ran one after another, with their milliseconds; the last
+/// one may have failed.
+pub fn bars_of_durations(done: &[(String, u64)], failed: Option<&(String, u64)>) -> Vec<Bar> {
+    let all = || done.iter().map(|it| (it, false)).chain(failed.map(|it| (it, true)));
+    let longest = all().map(|it| it.0.1).max().unwrap_or(1).max(1);
+    all()
+        .map(|((name, millis), is_bad)| Bar {
             name: name.clone(),
             at: String::new(),
             time: Span::secs(millis / 1000).to_string(),
             start: 0,
             percent: millis * 100 / longest,
+            is_bad,
         })
         .collect()
 }
@@ -188,6 +192,7 @@ pub fn bars_of_beginnings(beginnings: &[(String, u64)], end: u64) -> Vec<Bar> {
                 time: Span::secs((until - at) / 1000).to_string(),
                 start: at * 100 / whole,
                 percent: ((until - at) * 100 / whole).max(1),
+                is_bad: false,
             }
         })
         .collect()

@@ -3,6 +3,7 @@
 #
 #   tests/setup/setup.sh            for builds and tests on x86_64
 #   tests/setup/setup.sh aarch64    also what aarch64 guests need
+#   tests/setup/setup.sh browser    also what looks at reports
 #
 # Knows apt, dnf and zypper. Says nothing and takes a moment when nothing is
 # missing. Needs root, or sudo, only when something is.
@@ -43,18 +44,21 @@ name_packages() {
             debian-archive-keyring busybox-static cpio xz-utils python3 curl ca-certificates gcc libc6-dev xorriso)
         optional=(shellcheck libxml2-utils python3-pykickstart)
         [ "$2" != aarch64 ] || needed+=(qemu-system-arm qemu-efi-aarch64)
+        [ "$2" != browser ] || needed+=(chromium)
         ;;
     dnf)
         needed=(qemu-system-x86-core qemu-img edk2-ovmf syslinux mtools dosfstools systemd-boot-unsigned gnupg2
             cpio xz python3 curl ca-certificates gcc xorriso)
         optional=(debian-keyring busybox ShellCheck libxml2 pykickstart debconf)
         [ "$2" != aarch64 ] || needed+=(qemu-system-aarch64-core edk2-aarch64)
+        [ "$2" != browser ] || needed+=(chromium)
         ;;
     zypper)
         needed=(qemu-x86 qemu-tools qemu-ovmf-x86_64 syslinux mtools dosfstools systemd-boot gpg2
             cpio xz python3 curl ca-certificates gcc xorriso)
         optional=(busybox-static ShellCheck libxml2-tools)
         [ "$2" != aarch64 ] || needed+=(qemu-arm qemu-uefi-aarch64)
+        [ "$2" != browser ] || needed+=(chromium)
         ;;
     esac
 }
@@ -166,10 +170,10 @@ check_qemu() {
 }
 
 main() {
-    local guest=${1:-x86_64} needed=() optional=() missing=()
-    case $guest in
-    x86_64 | aarch64) ;;
-    *) die "\`$guest\` is not known" "x86_64 and aarch64 are" ;;
+    local purpose=${1:-x86_64} needed=() optional=() missing=()
+    case $purpose in
+    x86_64 | aarch64 | browser) ;;
+    *) die "\`$purpose\` is not known" "x86_64, aarch64 and browser are" ;;
     esac
     if have apt-get; then
         family=apt
@@ -180,7 +184,7 @@ main() {
     else
         die "neither apt, dnf nor zypper is here" "install by hand: QEMU, OVMF, syslinux, mtools, gpgv, python3, curl, a C compiler"
     fi
-    name_packages $family "$guest"
+    name_packages $family "$purpose"
 
     mapfile -t missing < <(missing_of "${needed[@]}")
     [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
