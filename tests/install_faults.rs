@@ -445,7 +445,7 @@ fn a_package_that_does_not_exist() {
     Fault {
         name: "unknown-package",
         with: "d-i pkgsel/include string no-such-package",
-        shown: "Select and install software",
+        shown: "Installation step failed",
         signature: "debian-installer/pkgsel-failed",
         said: &["d-i pkgsel/include"],
         ..Fault::default()

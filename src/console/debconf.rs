@@ -107,6 +107,11 @@ impl Question {
                 "look at the size of the disk and at the partman lines of the preseed".to_owned()
             }
             Cause::Memory => "give the machine more memory".to_owned(),
+            Cause::Package => {
+                "a package is missing, damaged or does not fit: choose another mirror, \
+                               and see the installer's syslog for which one it is"
+                    .to_owned()
+            }
             Cause::AnswerFile => "correct the preseed".to_owned(),
             _ => "see the installer's syslog for the details".to_owned(),
         }

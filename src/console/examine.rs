@@ -207,18 +207,25 @@ impl Lines {
     ) {
         let mut window = std::mem::take(&mut self.window);
         window.clear();
+        let mut ends = Vec::with_capacity(self.recent.len());
         for recent in &self.recent {
             window.extend_from_slice(&recent.text);
+            ends.push(window.len());
             window.push(b' ');
         }
         let now = self.spoken;
         for (index, until) in std::mem::take(&mut self.open) {
             let Some(signature) = knowledge.signature(index) else { continue };
-            if signature.is_match(&window) {
+            if let Some(matched) = signature.place(&window) {
                 if self.is_new(index) {
+                    // The lines that it is in, whole.
+                    let start = ends.iter().rev().find(|it| **it <= matched.start);
+                    let start = start.map_or(0, |it| it + 1);
+                    let end = ends.iter().find(|it| **it >= matched.end);
+                    let end = end.copied().unwrap_or(window.len());
                     found(Found {
                         signature: index,
-                        text: &window,
+                        text: window.get(start..end).unwrap_or(&window),
                         number,
                         spoken: now.saturating_sub(1),
                     });
@@ -314,6 +321,18 @@ mod tests {
                 hits(&knowledge, &[text.as_bytes()]).into_iter().map(|it| it.0).collect();
             assert_eq!(ids, ["own/wrapped"], "{text:?}");
         }
+    }
+
+    #[test]
+    fn of_a_broken_message_the_lines_that_it_is_in_are_shown() {
+        let text =
+            b"progress ... 1%... 95%\n----\nsaid: the quick\n brown fox \njumps over it\nnext\n";
+        let hits = hits(&knowledge(), &[text]);
+        assert_eq!(hits.len(), 1);
+        assert_eq!(
+            hits[0].2.split_whitespace().collect::<Vec<_>>().join(" "),
+            "said: the quick brown fox jumps over it"
+        );
     }
 
     #[test]

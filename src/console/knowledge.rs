@@ -547,6 +547,11 @@ impl Signature {
         }
     }
 
+    /// Where the text is this message, of a pattern that may be broken over lines.
+    pub(super) fn place(&self, text: &[u8]) -> Option<std::ops::Range<usize>> {
+        Some(self.pattern.regex()?.find(text)?.range())
+    }
+
     /// What the groups of the pattern matched in the text.
     pub(super) fn captures(&self, text: &[u8]) -> BTreeMap<String, String> {
         if matches!(self.pattern, Pattern::Step) {
