@@ -157,3 +157,45 @@ fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {
     _ = writeln!(std::io::stdout(), "{path}");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        render::{self, Extras, TemplateLoader},
+        spec::{Mode, check_text, document::Syntax, variables::Inputs},
+    };
+
+    /// Files in memory, then what comes with imgbuild.
+    #[derive(Debug)]
+    struct Written(Files);
+
+    impl TemplateLoader for Written {
+        fn load(&self, name: &str) -> Option<String> {
+            let own = self.0.iter().find(|it| it.0 == name).map(|it| it.1.clone());
+            own.or_else(|| templates::built_in(name).map(str::to_owned))
+        }
+    }
+
+    #[test]
+    fn init_writes_a_spec_without_a_mistake_for_every_system() {
+        let catalogue = Catalogue::built_in();
+        for id in catalogue.ids() {
+            let files = for_os(&id, &catalogue).unwrap_or_else(|_| panic!("{id}: no template"));
+            assert_eq!(files[0].0, format!("{id}.toml"));
+            let text = files[0].1.clone();
+            let mut inputs = Inputs::default();
+            inputs.add_argument("root_password=secret").unwrap();
+            let inputs = if text.contains("root_password") { inputs } else { Inputs::default() };
+            let checked =
+                check_text("x.toml", &text, Syntax::Toml, &inputs, &catalogue, Mode::Build)
+                    .unwrap_or_else(|it| panic!("{id}: {:?}", miette::Report::new(it)));
+            assert!(checked.warnings.is_empty(), "{id}: {:?}", checked.warnings);
+            let loader: std::sync::Arc<dyn TemplateLoader> = std::sync::Arc::new(Written(files));
+            let rendered = render::answer_file(&checked.build, &loader, &Extras::default())
+                .unwrap_or_else(|it| panic!("{id}: {:?}", miette::Report::new(it)));
+            let findings = crate::answer::check_build(&checked.build, rendered.expose());
+            assert!(!findings.is_fatal(), "{id}: {findings:?}");
+        }
+    }
+}
