@@ -296,5 +296,5 @@ fn every_install_script_is_known_as_its_own_system_and_clean() {
         }
         n_scripts += 1;
     }
-    assert!(n_scripts >= 18, "{n_scripts}");
+    assert!(n_scripts >= 20, "{n_scripts}");
 }
