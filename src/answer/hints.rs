@@ -44,7 +44,9 @@ pub(super) fn of_url(url: &str, dialect: Dialect, catalogue: &Catalogue) -> Opti
 
 /// The system that a comment or a file name speaks of.
 pub(super) fn of_words(words: &str, dialect: Dialect, catalogue: &Catalogue) -> Option<Arc<Os>> {
-    first(&HINTS.words, words, dialect, catalogue).or_else(|| {
+    // In `my_centos7.ks` a word starts after the underscore.
+    let words = words.replace('_', " ");
+    first(&HINTS.words, &words, dialect, catalogue).or_else(|| {
         words.split(|c: char| !c.is_ascii_alphabetic()).find_map(|it| {
             // Five letters: `sid` or `lenny` in passing says little.
             (it.len() >= 5).then(|| of_codename(it, dialect, catalogue)).flatten()
