@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod fill;
 mod lookup;
+pub mod osinfo;
 
 use std::collections::BTreeMap;
 
