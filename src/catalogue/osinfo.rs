@@ -40,12 +40,12 @@ impl Os {
             fill(
                 "tree.treeinfo-family",
                 &mut tree.treeinfo_family,
-                any(&all("tree", &["treeinfo", "family"])),
+                whole(&all("tree", &["treeinfo", "family"])),
             );
             fill(
                 "tree.treeinfo-version",
                 &mut tree.treeinfo_version,
-                any(&all("tree", &["treeinfo", "version"])),
+                whole(&all("tree", &["treeinfo", "version"])),
             );
         }
         if let Some(iso) = &mut self.iso {
@@ -56,6 +56,12 @@ impl Os {
         }
         filled
     }
+}
+
+/// The same as [`any`], for what is compared as a whole: libosinfo is content with
+/// a part.
+fn whole(patterns: &[String]) -> Option<String> {
+    any(patterns).map(|it| format!(".*(?:{it}).*"))
 }
 
 /// One regex for several, without those that are none here.
@@ -99,6 +105,8 @@ mod tests {
             os.iso.as_ref().unwrap().volume_id.as_deref(),
             Some("(?:X-1-netinst)|(?:X-1.*x86_64)")
         );
+        let family = os.tree.as_ref().unwrap().treeinfo_family.clone().unwrap();
+        assert!(regex::Regex::new(&format!("^(?:{family})$")).unwrap().is_match("The X Linux"));
         assert_eq!(os.tree.as_ref().unwrap().treeinfo_version.as_deref(), Some("20"));
         assert!(os.sources.last().unwrap().starts_with("osinfo-db: end-of-life"));
         assert!(os.fill_from_osinfo(XML).is_empty());
