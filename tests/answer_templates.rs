@@ -100,10 +100,10 @@ fn source_of(os: &Os) -> &'static str {
 fn every_answer_file() -> Vec<(Arc<Os>, Build, String)> {
     let mut all = Vec::new();
     for os in Catalogue::built_in().systems() {
-        let least = format!("version = 1\nname = \"x\"\nos = \"{}\"\n{}", os.id, source_of(&os));
+        let least = format!("version = 1\nname = \"x\"\nos = \"{}\"\n{}", os.id, source_of(os));
         for build in [build(&least, &[]), with_everything(&os.id, "bios")] {
             let text = assert_is_clean(&build);
-            all.push((Arc::clone(&os), build, text));
+            all.push((Arc::clone(os), build, text));
         }
     }
     all
@@ -181,8 +181,8 @@ fn every_preseed_and_profile_passes_the_validators_of_this_machine() {
             Dialect::Autoyast => ("xmllint", &["--noout"]),
             _ => continue,
         };
+        // `make setup` installs them where the distribution has them.
         if !has(program) {
-            eprintln!("{program} is not installed");
             continue;
         }
         let path = folder.path().join("answers");
