@@ -271,7 +271,8 @@ fn the_command_line_of_debian_is_the_one_that_was_tried() {
     assert_eq!(
         line,
         "auto=true priority=critical DEBIAN_FRONTEND=text TERM=dumb \
-         url=http://169.254.169.254/latest/user-data console=ttyS0 --- console=ttyS0"
+         url=http://169.254.169.254/latest/user-data log_host=169.254.169.254 console=ttyS0 --- \
+         console=ttyS0"
     );
 }
 
