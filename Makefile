@@ -47,13 +47,13 @@ test-quick-installer: quick-installer ## The fixture under plain QEMU, in all it
 	tests/quick-installer/selftest.py $(QUICK_INSTALLER)
 
 .PHONY: test-pykickstart
-test-pykickstart: ## Our verdicts on kickstarts beside pykickstart's; KICKSTARTS=FOLDER compares a corpus as well
+test-pykickstart: ## Templates beside pykickstart and the published schemas; KICKSTARTS=FOLDER compares our verdicts as well
 	python3 -m venv $(TARGET)/pykickstart
-	$(TARGET)/pykickstart/bin/pip install -q pykickstart
+	$(TARGET)/pykickstart/bin/pip install -q pykickstart jsonschema
 	IMGBUILD_KSVALIDATOR=$(abspath $(TARGET))/pykickstart/bin/ksvalidator \
 	  IMGBUILD_PYTHON=$(abspath $(TARGET))/pykickstart/bin/python \
 	  $(if $(KICKSTARTS),IMGBUILD_KICKSTARTS=$(abspath $(KICKSTARTS))) \
-	  $(CARGO) test --locked --test lint_pykickstart -- --include-ignored --nocapture
+	  $(CARGO) test --locked --test lint_pykickstart --test answer_templates -- --include-ignored --nocapture
 
 .PHONY: test-rows
 test-rows: setup quick-installer ## Every system of the catalogue, from its spec to the kernel that reads its parameters

@@ -249,6 +249,18 @@ fn mistakes_are_found_at_their_line() {
         ("rhel-8", format!("{kickstart}autopart\ninstall\n"), "kickstart::deprecated-command", 8),
         ("rhel-9", format!("{kickstart}autopart\n%post\necho\n"), "kickstart::no-end", 8),
         ("rhel-5.9", format!("{kickstart}autopart\n%post\necho\n"), "", 0),
+        (
+            "rhel-9",
+            format!("{kickstart}autopart\n").replace("%packages", "%packages --instLangs=en"),
+            "kickstart::deprecated-soon",
+            5,
+        ),
+        (
+            "rhel-8",
+            format!("{kickstart}autopart\n").replace("%packages", "%packages --instLangs=en"),
+            "",
+            0,
+        ),
         ("rhel-9", format!("{kickstart}autopart\nlang \"en\n"), "kickstart::quotes", 8),
         ("rhel-9", format!("{kickstart}autopart\nrootpw hunter22\n"), "answer::plain-password", 8),
         ("rhel-9", format!("{kickstart}autopart\nreboot\n"), "answer::reboots", 8),
@@ -286,6 +298,14 @@ fn mistakes_are_found_at_their_line() {
         (
             "ubuntu-24.04",
             format!("{autoinstall}  ssh: {{install-server: often}}\n"),
+            "autoinstall::value",
+            6,
+        ),
+        // YAML as Python reads it.
+        ("ubuntu-24.04", format!("{autoinstall}  ssh: {{install-server: yes}}\n"), "", 0),
+        (
+            "ubuntu-24.04",
+            format!("{autoinstall}  ssh: {{install-server: 'yes'}}\n"),
             "autoinstall::value",
             6,
         ),

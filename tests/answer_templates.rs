@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, process::Command, sync::Arc};
 
 use imgbuild::{
     answer::{End, check, inspect},
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Dialect, Os},
     installer::{context, kernel_command_line},
     model::Build,
     render::{Extras, Rendered, TemplateLoader, answer_file},
@@ -70,40 +70,163 @@ fn every_spec_is_valid_and_its_answer_file_clean() {
     assert!(n_specs > 0);
 }
 
-#[test]
-fn every_system_with_a_template_renders_it_without_any_variable() {
-    let mut n_systems = 0;
-    for os in Catalogue::built_in().systems() {
-        if os.template.is_none() {
-            continue;
-        }
-        n_systems += 1;
-        let source = if os.tree.is_some() {
-            "[source.tree]\nurl = \"http://mirror.example/tree\"\n"
-        } else {
-            "[source.iso]\nlocation = \"a.iso\"\n"
-        };
-        let text = format!("version = 1\nname = \"x\"\nos = \"{}\"\n{source}", os.id);
-        assert_is_clean(&build(&text, &[]));
-    }
-    assert!(n_systems > 100, "{n_systems}");
-}
-
 /// A spec whose variables are all set, so that every branch of a template runs.
 fn with_everything(os: &str, firmware: &str) -> Build {
+    let system = Catalogue::built_in().get(os).unwrap();
     let text = format!(
         "version = 1\nname = \"web\"\nos = \"{os}\"\n\
-         [variables.root_password]\nsensitive = true\n\
-         [source.tree]\nurl = \"http://10.0.2.2:3142/debian\"\n\
+         [variables.root_password]\nsensitive = true\n{}\
          [install]\nfirmware = \"{firmware}\"\n\
          [answer.values]\n\
          proxy = \"http://proxy:3128\"\nlocale = \"de_DE.UTF-8\"\nkeymap = \"de\"\n\
          timezone = \"Europe/Berlin\"\nhostname = \"web\"\ndomain = \"example.org\"\n\
          packages = [\"vim\", \"htop\"]\ncloud_init = true\nguest_agent = true\n\
          ssh_authorized_keys = [\"ssh-ed25519 AAAA it's me\"]\n\
-         allow_unauthenticated = true\nlate_commands = [\"echo 'a b' > /etc/motd\"]\n"
+         allow_unauthenticated = true\nlate_commands = [\"echo 'a b' > /etc/motd\"]\n",
+        source_of(&system),
     );
     build(&text, &["root_password=hunter22 \"'$x"])
+}
+
+fn source_of(os: &Os) -> &'static str {
+    if os.tree.is_some() {
+        "[source.tree]\nurl = \"http://10.0.2.2:3142/debian\"\n"
+    } else {
+        "[source.iso]\nlocation = \"a.iso\"\n"
+    }
+}
+
+/// Every system, with its defaults and with every variable.
+fn every_answer_file() -> Vec<(Arc<Os>, Build, String)> {
+    let mut all = Vec::new();
+    for os in Catalogue::built_in().systems() {
+        let least = format!("version = 1\nname = \"x\"\nos = \"{}\"\n{}", os.id, source_of(os));
+        for build in [build(&least, &[]), with_everything(&os.id, "bios")] {
+            let text = assert_is_clean(&build);
+            all.push((Arc::clone(os), build, text));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_system_ends_in_an_image_for_clouds() {
+    let all = every_answer_file();
+    assert!(all.len() > 400, "{}", all.len());
+    for (os, build, text) in all {
+        let takes = |it: &str| assert!(text.contains(it), "{}: {it}\n{text}", os.id);
+        for wanted in ["/etc/ssh/ssh_host_*", "machine-id", "fstrim", "IMGBUILD-DONE > /dev/ttyS0"]
+        {
+            takes(wanted);
+        }
+        let is_full = build.name == "web";
+        match os.dialect {
+            // Its images have cloud-init in any case.
+            Dialect::Autoinstall => {}
+            _ if is_full => takes("cloud-init"),
+            _ => takes("/usr/local/sbin/grow-root"),
+        }
+        // debian-installer keeps the console of its own command line.
+        if !matches!(os.dialect, Dialect::Preseed | Dialect::Autoinstall) {
+            takes("console=tty0 console=ttyS0,115200");
+        }
+        if is_full {
+            for wanted in ["Europe/Berlin", "vim", "qemu-guest-agent", "/etc/motd"] {
+                takes(wanted);
+            }
+            takes("AAAA it");
+            assert!(!text.contains("hunter22") || os.version.starts_with("4."), "{}", os.id);
+        }
+    }
+}
+
+#[test]
+fn a_disk_layout_of_ones_own_takes_the_place_of_the_one_partition() {
+    for (id, name, value, wanted, gone) in [
+        ("rocky-9", "layout", "'autopart --type=lvm'", "\nautopart --type=lvm\n", "part / "),
+        ("fedora-17", "layout", "'autopart'", "\nautopart\n", "biosboot"),
+        ("rhel-5.9", "layout", "'autopart'", "\nautopart\n", "part / "),
+        ("debian-13", "recipe", "'one :: 1 2 -1 xfs .'", "recipe string one :: ", "root :: "),
+        ("ubuntu-12.04", "recipe", "'one :: 1 2 -1 xfs .'", "recipe string one :: ", "root :: "),
+        ("ubuntu-24.04", "layout", "{ layout = { name = 'lvm' } }", "\"lvm\"", "direct"),
+        (
+            "sles-12",
+            "layout",
+            "'<drive><use>all</use></drive>'",
+            "<use>all</use></drive>",
+            "<size>",
+        ),
+        ("sles-16.0", "layout", "{ drives = [] }", "\"drives\":[]", "search"),
+    ] {
+        let os = Catalogue::built_in().get(id).unwrap();
+        let text = format!(
+            "version = 1\nname = \"x\"\nos = \"{id}\"\n{}[answer.values]\n{name} = {value}\n",
+            source_of(&os)
+        );
+        let rendered = rendered(&build(&text, &[]));
+        let text = rendered.expose();
+        assert!(text.contains(wanted), "{id}: {wanted}\n{text}");
+        assert!(!text.contains(gone), "{id}: {gone}\n{text}");
+    }
+}
+
+/// Debian's and libxml's own, where this machine has them.
+#[test]
+fn every_preseed_and_profile_passes_the_validators_of_this_machine() {
+    let has = |it: &str| Command::new(it).arg("--version").output().is_ok();
+    let folder = tempfile::tempdir().unwrap();
+    for (os, build, text) in every_answer_file() {
+        let (program, arguments): (_, &[&str]) = match os.dialect {
+            Dialect::Preseed => ("debconf-set-selections", &["-c"]),
+            Dialect::Autoyast => ("xmllint", &["--noout"]),
+            _ => continue,
+        };
+        // `make setup` installs them where the distribution has them.
+        if !has(program) {
+            continue;
+        }
+        let path = folder.path().join("answers");
+        fs_err::write(&path, &text).unwrap();
+        let output = Command::new(program).args(arguments).arg(&path).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success() && said.is_empty(),
+            "{} {}: {}\n{text}",
+            os.id,
+            build.name,
+            String::from_utf8_lossy(&said)
+        );
+    }
+}
+
+/// `python3 -m jsonschema` of the reference implementation.
+#[test]
+#[ignore = "needs Python's jsonschema, which `make test-pykickstart` installs"]
+fn every_autoinstall_and_agama_profile_passes_its_published_schema() {
+    let Ok(python) = std::env::var("IMGBUILD_PYTHON") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut of_schema: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (i, (os, _, text)) in every_answer_file().into_iter().enumerate() {
+        let (schema, value) = match os.dialect {
+            Dialect::Autoinstall => {
+                let value: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+                ("autoinstall.json", value["autoinstall"].clone())
+            }
+            Dialect::Agama => ("agama.json", serde_json::from_str(&text).unwrap()),
+            _ => continue,
+        };
+        let path = folder.path().join(format!("{i}-{}.json", os.id));
+        fs_err::write(&path, value.to_string()).unwrap();
+        of_schema.entry(schema).or_default().push(path.to_str().unwrap().to_owned());
+    }
+    assert_eq!(of_schema.len(), 2);
+    for (schema, files) in of_schema {
+        let mut command = Command::new(&python);
+        command.args(["-W", "ignore", "-m", "jsonschema"]);
+        command.args(files.iter().flat_map(|it| ["-i", it.as_str()]));
+        let output = command.arg(format!("{ROOT}/data/answer/{schema}")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
@@ -134,8 +257,7 @@ fn the_end_of_a_debian_install_is_a_shell_program() {
         let command = command.strip_prefix("d-i preseed/late_command string ").unwrap();
         // As the installer's debconf-set-selections joins it.
         let joined = command.replace("\\\n", " ");
-        let checked =
-            std::process::Command::new("sh").args(["-n", "-c", &joined]).output().unwrap();
+        let checked = Command::new("sh").args(["-n", "-c", &joined]).output().unwrap();
         assert!(checked.status.success(), "{}\n{joined}", String::from_utf8_lossy(&checked.stderr));
         assert!(joined.trim_end().ends_with("echo IMGBUILD-DONE > /dev/ttyS0"), "{joined}");
     }
@@ -149,7 +271,8 @@ fn the_command_line_of_debian_is_the_one_that_was_tried() {
     assert_eq!(
         line,
         "auto=true priority=critical DEBIAN_FRONTEND=text TERM=dumb \
-         url=http://169.254.169.254/latest/user-data console=ttyS0 --- console=ttyS0"
+         url=http://169.254.169.254/latest/user-data log_host=169.254.169.254 console=ttyS0 --- \
+         console=ttyS0"
     );
 }
 
@@ -174,5 +297,5 @@ fn every_install_script_is_known_as_its_own_system_and_clean() {
         }
         n_scripts += 1;
     }
-    assert!(n_scripts >= 18, "{n_scripts}");
+    assert!(n_scripts >= 20, "{n_scripts}");
 }

@@ -34,7 +34,7 @@ pub(super) fn settings(document: &Document) -> (&Node, bool) {
 
 /// What it states. A file that is no YAML states nothing; lint says why.
 pub(super) fn inspect(inspection: &mut Inspection, text: &str, catalogue: &Catalogue) {
-    let read = yaml::parse(text);
+    let read = yaml::parse_old(text);
     if let Ok(document) = &read {
         let (settings, _) = settings(document);
         let offset = text.len() - document.text.len();

@@ -44,7 +44,9 @@ pub(super) fn of_url(url: &str, dialect: Dialect, catalogue: &Catalogue) -> Opti
 
 /// The system that a comment or a file name speaks of.
 pub(super) fn of_words(words: &str, dialect: Dialect, catalogue: &Catalogue) -> Option<Arc<Os>> {
-    first(&HINTS.words, words, dialect, catalogue).or_else(|| {
+    // In `my_centos7.ks` a word starts after the underscore.
+    let words = words.replace('_', " ");
+    first(&HINTS.words, &words, dialect, catalogue).or_else(|| {
         words.split(|c: char| !c.is_ascii_alphabetic()).find_map(|it| {
             // Five letters: `sid` or `lenny` in passing says little.
             (it.len() >= 5).then(|| of_codename(it, dialect, catalogue)).flatten()
@@ -135,6 +137,7 @@ mod tests {
             ("http://vault.centos.org/7.6.1810/os/x86_64", "centos-7.6"),
             ("http://mirror.stream.centos.org/9-stream/BaseOS/x86_64/os/", "centos-stream-9"),
             ("https://repo.almalinux.org/almalinux/10/BaseOS/x86_64/os/", "alma-10"),
+            ("https://kitten.repo.almalinux.org/10-kitten/BaseOS/x86_64/os/", "alma-kitten-10"),
             ("https://mirrors.almalinux.org/mirrorlist/9/baseos", "alma-9"),
             ("https://download.rockylinux.org/pub/rocky/9/BaseOS/x86_64/os/", "rocky-9"),
             ("http://dl.rockylinux.org/pub/rocky/8.9/BaseOS/x86_64/os/", "rocky-8"),
@@ -156,6 +159,9 @@ mod tests {
             ("#version=RHEL9", Dialect::Kickstart, "rhel-9"),
             ("# Kickstart for CentOS Stream 9", Dialect::Kickstart, "centos-stream-9"),
             ("almalinux-9.gencloud.ks", Dialect::Kickstart, "alma-9"),
+            ("almalinux_kitten_10.ks", Dialect::Kickstart, "alma-kitten-10"),
+            ("my_centos7.ks", Dialect::Kickstart, "centos-7.9"),
+            ("generic.oracle6.ks", Dialect::Kickstart, "oracle-6.10"),
             ("ubuntu-12.04-jeos.preseed", Dialect::Preseed, "ubuntu-12.04"),
             ("ubuntu1804.preseed", Dialect::Preseed, "ubuntu-18.04"),
             ("# for Ubuntu 20.04", Dialect::Preseed, "ubuntu-20.04-legacy"),

@@ -105,6 +105,7 @@ partial! {
         kernel: Vec<String>,
         initrd: Vec<String>,
         volume_id: String,
+        file: String,
     } tables {}
 }
 
@@ -307,7 +308,12 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
                 help: "they are pairs: the first kernel goes with the first initrd".to_owned(),
             });
         }
-        Some(IsoLayout { kernel, initrd, volume_id: maybe(&row.iso.volume_id)? })
+        Some(IsoLayout {
+            kernel,
+            initrd,
+            volume_id: maybe(&row.iso.volume_id)?,
+            file: maybe(&row.iso.file)?,
+        })
     } else {
         None
     };

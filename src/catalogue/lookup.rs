@@ -314,4 +314,20 @@ mod tests {
             check(os).unwrap_or_else(|it| panic!("{}: {it:?}", os.id));
         }
     }
+
+    #[test]
+    fn a_tree_says_the_name_of_its_system() {
+        for (id, family) in [
+            ("fedora-20", "Fedora"),
+            ("fedora-21", "Fedora-Server"),
+            ("rhel-7.6", "Red Hat Enterprise Linux"),
+            ("opensuse-15.1", "openSUSE Leap"),
+        ] {
+            let os = Catalogue::built_in().get(id).unwrap();
+            let regex = os.tree.as_ref().unwrap().treeinfo_family.clone().unwrap();
+            let regex = regex::Regex::new(&format!("^(?:{regex})$")).unwrap();
+            assert!(regex.is_match(family), "{id}: {family}");
+            assert!(!regex.is_match("Another Linux"), "{id}");
+        }
+    }
 }

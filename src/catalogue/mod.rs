@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod fill;
 mod lookup;
+pub mod osinfo;
 
 use std::collections::BTreeMap;
 
@@ -136,6 +137,8 @@ pub struct IsoLayout {
     pub initrd: Vec<String>,
     /// Volume IDs of its ISOs, as a regex.
     pub volume_id: Option<String>,
+    /// What the vendor calls the file.
+    pub file: Option<String>,
 }
 
 /// A distribution package with an installer in it. Strings as in [`TreeLayout`].
@@ -228,10 +231,19 @@ impl Os {
     /// The public tree's URL for this architecture, where there is one.
     pub fn tree_url(&self, arch: Arch) -> Option<String> {
         let url = self.tree.as_ref()?.url.as_ref()?;
-        Some(fill(url, |name| match name {
-            "arch" => Some(arch.as_str().to_owned()),
-            "debarch" => Some(arch.debian().to_owned()),
-            _ => None,
-        }))
+        Some(of_arch(url, arch))
     }
+
+    /// What the vendor calls the ISO for this architecture, where that is known.
+    pub fn iso_file(&self, arch: Arch) -> Option<String> {
+        Some(of_arch(self.iso.as_ref()?.file.as_ref()?, arch))
+    }
+}
+
+fn of_arch(text: &str, arch: Arch) -> String {
+    fill(text, |name| match name {
+        "arch" => Some(arch.as_str().to_owned()),
+        "debarch" => Some(arch.debian().to_owned()),
+        _ => None,
+    })
 }

@@ -137,7 +137,7 @@ pub(super) fn spec_text(
          name = {name}\n\
          os = {id}\n\
          \n\
-         {variables}{source}\n\
+         {variables}{source}{gap}\
          # What the installer is told.\n\
          [answer]\n\
          {answer}\n\
@@ -154,6 +154,7 @@ pub(super) fn spec_text(
          # The image is booted before it gets its name. This is the default condition.\n\
          [verify]\n\
          login-prompt = true\n",
+        gap = if source.is_empty() { "" } else { "\n" },
         title = os.title,
         name = quoted(name),
         plain = name,

@@ -11,7 +11,10 @@ use super::{
     generate::{self, Answer},
     load, templates,
 };
-use crate::catalogue::{Catalogue, Os};
+use crate::{
+    catalogue::{Catalogue, Os},
+    model::Arch,
+};
 
 /// `imgbuild init`
 pub(super) fn init(arguments: &Init, cx: &Surroundings) -> Result<(), Failure> {
@@ -82,8 +85,53 @@ fn for_os(id: &str, catalogue: &Catalogue) -> Result<Files, Failure> {
         let spec = spec.replace(&template, &local);
         return Ok(vec![(format!("{}.toml", os.id), spec), (local, text.to_owned())]);
     }
-    let spec = generate::spec_text(&os.id, &os, "", &Answer::Template(local.clone()), None);
+    let source = source(&os);
+    let spec = generate::spec_text(
+        &os.id,
+        &os,
+        &source,
+        &Answer::Template(local.clone()),
+        Some(VARIABLES),
+    );
     Ok(vec![(format!("{}.toml", os.id), spec), (local, text.to_owned())])
+}
+
+/// What most people want of an image beside the system itself.
+const VARIABLES: &str = "\
+[variables.ssh_authorized_keys]
+description = \"Public keys that root can log in with\"
+type = \"list\"
+default = []
+
+[variables.packages]
+description = \"Packages beside the base system\"
+type = \"list\"
+default = []
+
+";
+
+/// Where the installer comes from, for a system whose tree the catalogue cannot
+/// know; nothing where it can.
+fn source(os: &Os) -> String {
+    let quoted = |it: &str| toml::Value::from(it).to_string();
+    if os.tree_url(Arch::default()).is_some() {
+        return String::new();
+    }
+    if let Some(file) = os.iso_file(Arch::default()) {
+        return format!(
+            "# The installer is on the ISO: put it beside this file, or give its URL.\n\
+             [source.iso]\nlocation = {}\n",
+            quoted(&file)
+        );
+    }
+    format!(
+        "# Its trees are not public: name your own.\n\
+         [variables.tree]\n\
+         description = \"URL of the install tree\"\n\
+         default = {}\n\n\
+         [source.tree]\nurl = \"{{{{ tree }}}}\"\n",
+        quoted(&format!("http://{}.example.com/{}", os.family, os.version))
+    )
 }
 
 /// `preseed.cfg.j2` keeps `cfg.j2`, so that the copy is still known as a template.
@@ -108,4 +156,44 @@ fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {
     written.map_err(|it| Failure::failed(Plain::io(format!("cannot write `{path}`"), it)))?;
     _ = writeln!(std::io::stdout(), "{path}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        render::{self, Extras, TemplateLoader},
+        spec::{Mode, check_text, document::Syntax, variables::Inputs},
+    };
+
+    /// Files in memory, then what comes with imgbuild.
+    #[derive(Debug)]
+    struct Written(Files);
+
+    impl TemplateLoader for Written {
+        fn load(&self, name: &str) -> Option<String> {
+            let own = self.0.iter().find(|it| it.0 == name).map(|it| it.1.clone());
+            own.or_else(|| templates::built_in(name).map(str::to_owned))
+        }
+    }
+
+    #[test]
+    fn init_writes_a_spec_without_a_mistake_for_every_system() {
+        let catalogue = Catalogue::built_in();
+        for id in catalogue.ids() {
+            let files = for_os(&id, &catalogue).unwrap_or_else(|_| panic!("{id}: no template"));
+            assert_eq!(files[0].0, format!("{id}.toml"));
+            let text = files[0].1.clone();
+            let inputs = Inputs::default();
+            let checked =
+                check_text("x.toml", &text, Syntax::Toml, &inputs, &catalogue, Mode::Build)
+                    .unwrap_or_else(|it| panic!("{id}: {:?}", miette::Report::new(it)));
+            assert!(checked.warnings.is_empty(), "{id}: {:?}", checked.warnings);
+            let loader: std::sync::Arc<dyn TemplateLoader> = std::sync::Arc::new(Written(files));
+            let rendered = render::answer_file(&checked.build, &loader, &Extras::default())
+                .unwrap_or_else(|it| panic!("{id}: {:?}", miette::Report::new(it)));
+            let findings = crate::answer::check_build(&checked.build, rendered.expose());
+            assert!(!findings.is_fatal(), "{id}: {findings:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::{
     templates::Templates,
 };
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Os, osinfo},
     model::{
         Build, Checksums, Compression, DiskFormat, FileTarget, GlanceTarget, Openstack, Platform,
         Source, Target, VolumeTarget,
@@ -72,7 +72,8 @@ pub(super) fn load_all(
     };
     let files = Templates { folder: folder.to_owned() };
     let document = spec::open(&name, &text, syntax, &files).map_err(Failure::invalid)?;
-    let builds = spec::check_all(&document, &inputs, catalogue, mode).map_err(Failure::invalid)?;
+    let builds = spec::check_all(&document, &inputs, &WithOsinfo(catalogue), mode)
+        .map_err(Failure::invalid)?;
     let mut all = Vec::new();
     for mut checked in builds {
         apply(&mut checked.build, overrides, catalogue)?;
@@ -203,6 +204,37 @@ pub(super) fn catalogue(home: &Home) -> Result<Catalogue, Failure> {
         }
     }
     Catalogue::built_in().with(&files).map_err(Failure::invalid)
+}
+
+/// A catalogue whose gaps are filled from libosinfo's database, where this
+/// machine has it.
+struct WithOsinfo<'a>(&'a Catalogue);
+
+impl spec::OsLookup for WithOsinfo<'_> {
+    fn get(&self, id: &str) -> Option<Arc<Os>> {
+        self.0.get(id).map(filled)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.ids()
+    }
+}
+
+/// Where libosinfo looks, the first first.
+const OSINFO: [&str; 3] = ["/etc/osinfo/os", "/usr/local/share/osinfo/os", "/usr/share/osinfo/os"];
+
+/// A system with what libosinfo's database knows beyond the catalogue.
+pub(super) fn filled(os: Arc<Os>) -> Arc<Os> {
+    let names = osinfo::names(&os);
+    let vendors = OSINFO.iter().filter_map(|it| fs_err::read_dir(it).ok()).flatten();
+    let found = vendors.filter_map(Result::ok).find_map(|vendor| {
+        let file = |name: &String| vendor.path().join(format!("{name}.xml"));
+        names.iter().find_map(|it| fs_err::read_to_string(file(it)).ok())
+    });
+    let Some(xml) = found else { return os };
+    let mut os = Arc::unwrap_or_clone(os);
+    os.fill_from_osinfo(&xml);
+    Arc::new(os)
 }
 
 /// Reads a text file. A byte order mark and text that is not UTF-8 are told.

@@ -17,7 +17,7 @@ pub(super) fn os(arguments: &Os, home: &Home) -> Result<(), Failure> {
         OsCommand::List { json } => list(&catalogue, *json),
         OsCommand::Show { id } => {
             let os = catalogue.get(id).ok_or_else(|| load::unknown_os(id, &catalogue))?;
-            print_json(&*os);
+            print_json(&*load::filled(os));
         }
         OsCommand::Add { file } => {
             let text = load::read(file)?;

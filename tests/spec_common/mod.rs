@@ -69,6 +69,7 @@ fn debian(id: &str, version: &str, codename: &str) -> Os {
             kernel: vec!["install.amd/vmlinuz".to_owned()],
             initrd: vec!["install.amd/initrd.gz".to_owned()],
             volume_id: None,
+            file: None,
         }),
         package: Some(PackageLayout {
             name: format!("debian-installer-{version}-netboot-{{debarch}}"),

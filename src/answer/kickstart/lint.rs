@@ -194,6 +194,9 @@ fn sections(
                     "",
                 ),
                 Some(SectionForm::Takes(parser)) => {
+                    for (message, span) in rules::discouraged_in(name, parser, &heading.arguments) {
+                        gatherer.warning("kickstart::deprecated-soon", span, message, "");
+                    }
                     let given = arguments::read(parser, &heading.arguments);
                     let wrong = match &given {
                         Err(BadArgument { message, word }) => Some((message.clone(), word.clone())),

@@ -42,6 +42,7 @@ struct Rule {
     unique: Option<String>,
     #[serde(default)]
     except: Vec<String>,
+    with: Option<String>,
     discouraged: Option<String>,
     message: String,
 }
@@ -104,6 +105,27 @@ pub(crate) fn discouraged(
             let found = words.iter().find(|it| it.text.split('=').next() == Some(option));
             let is_there = option.is_empty() || found.is_some();
             is_there.then(|| (rule.message.as_str(), found.map(|it| it.span.clone())))
+        })
+        .collect()
+}
+
+/// The same for the heading of a section.
+pub(crate) fn discouraged_in(
+    section: &str,
+    parser: &Parser,
+    words: &[Word],
+) -> Vec<(&'static str, Range<usize>)> {
+    let takes = |option: &str| {
+        let mut all = parser.options.iter().filter(|it| !it.deprecated);
+        all.any(|it| it.names.iter().any(|it| it == option))
+    };
+    let rules = RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == section));
+    rules
+        .filter_map(|rule| {
+            let option = rule.discouraged.as_deref()?;
+            let holds = rule.with.as_deref().is_none_or(takes) && takes(option);
+            let found = words.iter().find(|it| it.text.split('=').next() == Some(option))?;
+            holds.then(|| (rule.message.as_str(), found.span.clone()))
         })
         .collect()
 }

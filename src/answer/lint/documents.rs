@@ -111,7 +111,7 @@ pub(super) fn agama(text: &str, gatherer: &mut Gatherer<'_>) {
 pub(super) fn autoinstall(text: &str, gatherer: &mut Gatherer<'_>) {
     let skipped = text.len() - text.trim_start_matches('\u{feff}').len();
     let moved = |it: std::ops::Range<usize>| it.start + skipped..it.end + skipped;
-    let document = match yaml::parse(text) {
+    let document = match yaml::parse_old(text) {
         Ok(document) => document,
         Err((message, span)) => {
             gatherer.error("autoinstall::yaml", moved(span), message, "");

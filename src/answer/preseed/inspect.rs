@@ -149,7 +149,8 @@ fn system(
     hints_in_comments(inspection, text, dialect, catalogue);
     // A Debian's comment in a file for an Ubuntu mirror says nothing, and the
     // other way round.
-    let family = family(inspection, preseed);
+    let is_named = inspection.os.as_ref().is_some_and(|it| it.line == 0);
+    let family = family(inspection, preseed, is_named);
     let other = inspection.os.as_ref().and_then(|it| catalogue.get(&it.value));
     if let (Some(family), Some(os)) = (family, other)
         && os.family != family
@@ -158,19 +159,22 @@ fn system(
     }
 }
 
-/// Whose mirror it is, where that shows.
-fn family(inspection: &Inspection, preseed: &Preseed) -> Option<&'static str> {
+/// Whose mirror it is, where that shows. Questions of one family are copied into
+/// files of the other, so they count for less than the file's name.
+fn family(inspection: &Inspection, preseed: &Preseed, is_named: bool) -> Option<&'static str> {
     let url = inspection.tree.as_ref().map_or("", |it| it.value.as_str());
     let is_of = |word: &str| url.contains(word);
     let asks = |start: &str| preseed.answers.iter().any(|it| it.question.text.starts_with(start));
-    if is_of("ubuntu")
-        || asks("ubiquity/")
-        || asks("pkgsel/language-packs")
-        || asks("user-setup/encrypt-home")
-    {
+    if is_of("ubuntu") {
         Some("ubuntu")
     } else if is_of("debian") {
         Some("debian")
+    } else if !is_named
+        && ["ubiquity/", "pkgsel/language-packs", "user-setup/encrypt-home"]
+            .iter()
+            .any(|it| asks(it))
+    {
+        Some("ubuntu")
     } else {
         None
     }

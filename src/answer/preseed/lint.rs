@@ -51,7 +51,7 @@ struct Needed {
 
 /// The types of debconf, and the flag that may stand in their place.
 const KINDS: &[&str] =
-    &["string", "boolean", "select", "multiselect", "note", "password", "text", "error", "seen"];
+    &["string", "boolean", "select", "multiselect", "note", "password", "text", "title", "seen"];
 
 /// What is wrong with it.
 pub(crate) fn lint(
