@@ -139,18 +139,14 @@ impl Site {
                     if is_still_alone != is_alone {
                         break;
                     }
-                    let mut ours = self.ours.borrow_mut();
                     if is_alone {
-                        ours.room = room(&found.limits);
+                        self.ours.borrow_mut().room = room(&found.limits);
                     }
-                    if is_alone || fits(&ours.room, &ours.taken, &demand) {
-                        ours.running += 1;
-                        add(&mut ours.taken, &demand);
+                    if self.ours.borrow_mut().takes(&demand, is_alone) {
                         let kept = Cell::default();
                         let turn = Turn { site: Rc::clone(self), demand, kept };
                         return Ok((found.place, turn));
                     }
-                    drop(ours);
                     if !std::mem::replace(&mut is_told, true) {
                         waits();
                     }
@@ -217,6 +213,19 @@ impl Drop for Turn {
         drop(ours);
         self.site.room.notify_one();
         self.site.retry.notify_one();
+    }
+}
+
+impl Ours {
+    /// Counts one more build, if there is room for it; for the only one there is,
+    /// as was looked at before.
+    fn takes(&mut self, demand: &Demand, is_alone: bool) -> bool {
+        let fits = is_alone || fits(&self.room, &self.taken, demand);
+        if fits {
+            self.running += 1;
+            add(&mut self.taken, demand);
+        }
+        fits
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Bars {
     build: Shown,
     is_many: bool,
-    bars: MultiProgress,
+    screen: MultiProgress,
     stage: Option<Running>,
     moved: HashMap<String, ProgressBar>,
 }
@@ -34,11 +34,11 @@ struct Running {
 
 impl Bars {
     pub(super) fn new(bars: MultiProgress, build: Shown, is_many: bool) -> Self {
-        Self { build, is_many, bars, stage: None, moved: HashMap::new() }
+        Self { build, is_many, screen: bars, stage: None, moved: HashMap::new() }
     }
 
     fn begin(&mut self, stage: &str) {
-        let bar = self.bars.add(ProgressBar::no_length());
+        let bar = self.screen.add(ProgressBar::no_length());
         bar.set_style(stage_style(false, self.build.expected.stage(stage)));
         bar.set_prefix(self.build.name.clone());
         self.stage = Some(Running { name: stage.to_owned(), bar, at: String::new() });
@@ -69,7 +69,7 @@ impl Bars {
     }
 
     fn bytes(&mut self, what: &str, done: u64, total: Option<u64>) {
-        let bars = &self.bars;
+        let bars = &self.screen;
         let bar = self.moved.entry(what.to_owned()).or_insert_with(|| {
             let template = if total.is_some() {
                 "    {prefix:28!} {bar:24} {msg}"
@@ -101,7 +101,7 @@ impl Bars {
     }
 
     fn line(&self, text: &str) {
-        _ = self.bars.println(self.build.redactor.mask(text));
+        _ = self.screen.println(self.build.redactor.mask(text));
     }
 }
 
