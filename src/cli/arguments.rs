@@ -12,7 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "imgbuild", version, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Exit status: 0 done, 1 failed and nothing left behind, 2 wrong usage, \
-    3 a spec or an answer file is not valid, 4 something was left behind, 130 interrupted.")]
+    3 a spec or an answer file is not valid, 4 something was left behind, 130 interrupted. \
+    Of several builds the worst counts: 4, then 130, then 3, 2, 1.")]
 pub struct Arguments {
     /// What to do
     #[command(subcommand)]
@@ -67,7 +68,7 @@ pub enum Command {
     Render(SpecArguments),
     /// Show every stage and what it will create; changes nothing
     Plan(Plan),
-    /// Build an image
+    /// Build images
     Build(Build),
     /// Check an answer file against its installer
     Lint(Lint),
@@ -132,12 +133,9 @@ pub struct Overrides {
     /// The operating system, by its ID in `imgbuild os list`
     #[arg(long, value_name = "ID")]
     pub os: Option<String>,
-    /// The install tree's URL
-    #[arg(long = "source.tree", value_name = "URL")]
-    pub source_tree: Option<String>,
-    /// The install ISO, a path or a URL
-    #[arg(long = "source.iso", value_name = "PATH|URL", conflicts_with = "source_tree")]
-    pub source_iso: Option<String>,
+    #[command(flatten)]
+    /// What replaces the spec's source
+    pub source: SourceOverrides,
     /// Where the image goes
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
@@ -150,6 +148,17 @@ pub struct Overrides {
     /// What is made
     #[arg(long, value_enum)]
     pub target: Option<TargetName>,
+}
+
+/// What replaces the spec's source.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SourceOverrides {
+    /// The install tree's URL
+    #[arg(long = "source.tree", value_name = "URL")]
+    pub source_tree: Option<String>,
+    /// The install ISO, a path or a URL
+    #[arg(long = "source.iso", value_name = "PATH|URL", conflicts_with = "source_tree")]
+    pub source_iso: Option<String>,
 }
 
 /// Where an installer runs.
@@ -230,6 +239,9 @@ pub struct Validate {
     #[command(flatten)]
     /// Values of variables
     pub values: Values,
+    #[command(flatten)]
+    /// What replaces the spec's source
+    pub source: SourceOverrides,
     /// How to print what is wrong
     #[arg(long, value_enum, default_value_t = ReportFormat::Human)]
     pub format: ReportFormat,
@@ -258,12 +270,30 @@ pub struct Plan {
     pub offline: bool,
 }
 
-/// Build an image.
+/// Build images.
 #[derive(Debug, Args)]
 pub struct Build {
+    /// Specs (.toml, .yaml), folders of them, or an answer file alone
+    #[arg(required = true, value_name = "SPEC|DIRECTORY")]
+    pub specs: Vec<Utf8PathBuf>,
     #[command(flatten)]
-    /// The spec
-    pub spec: SpecArguments,
+    /// Values of variables
+    pub values: Values,
+    #[command(flatten)]
+    /// What replaces parts of the specs
+    pub overrides: Overrides,
+    /// Of a matrix, the builds with this value, such as os=rocky-9
+    #[arg(long, value_name = "AXIS=VALUE")]
+    pub only: Vec<String>,
+    /// How many builds run at once, at most
+    ///
+    /// First come, first served. In a cloud only as many as its quotas have room for; the others
+    /// wait until one of them ends.
+    #[arg(short, long, value_name = "N", default_value = "1")]
+    pub jobs: std::num::NonZeroU16,
+    /// Stop all builds as soon as one fails
+    #[arg(long)]
+    pub fail_fast: bool,
     /// How to show what happens
     #[arg(long, value_enum, default_value_t = BuildFormat::Auto)]
     pub format: BuildFormat,

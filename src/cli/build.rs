@@ -1,102 +1,43 @@
-//! `build`: runs a plan, and says what came of it.
+//! `build`: runs plans, and says what came of each.
+//!
+//! All builds share one thread, one display and, in a cloud, one session. Each
+//! has a run, a journal and an undoing of its own.
 
-use std::io::Write as _;
+use std::{cell::RefCell, io::Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Surroundings,
     arguments::{Build as BuildArguments, BuildFormat, OnError},
-    builds, cloud,
+    builds, cloud, expectation,
     failure::{self, Failure, Plain, Status},
     prepare::Prepared,
     runs, story,
+    turns::{InTurn, Site, Turn, Turns},
 };
 use crate::{
     CancellationToken,
-    engine::{self, Decision, Event, Journal, Outcome, RunError, Runner, StageError, Teller},
+    engine::{
+        self, Decision, Event, Journal, Outcome, RunError, Runner, StageError, State, Teller,
+    },
     model::Target,
     openstack::Cloud,
     plan::Plan,
     runner::{Observed, OpenstackRunner, Place, QemuRunner, folder::RunFolder, manifest},
-    ui,
+    ui::{Display, Format, Shown},
 };
 
 /// `imgbuild build`
 pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let mut all = builds::prepared(&arguments.spec, arguments.fix, cx).await?;
-    if all.len() == 1 {
-        return build_one(arguments, cx, all.swap_remove(0)).await;
-    }
-    if arguments.resume.is_some() {
-        return Err(Failure::usage(Plain::new(
-            "--resume is for one run, and the spec makes several images",
-            "choose one of them with `--only`",
-        )));
-    }
+    let all = builds::to_build(arguments, cx).await?;
+    let is_many = all.len() > 1;
+    check_many(arguments, is_many)?;
     // Nothing runs before all are right; warnings are said with each build.
-    for prepared in all.iter().filter(|it| it.findings.is_fatal()) {
+    for prepared in all.iter().filter(|it| is_many && it.findings.is_fatal()) {
         prepared.print_findings(cx.colours)?;
-    }
-    let n_all = all.len();
-    let mut failed = Vec::new();
-    let mut status = Status::Failed;
-    for (i, prepared) in all.into_iter().enumerate() {
-        let name = prepared.plan.name.clone();
-        if matches!(arguments.format, BuildFormat::Auto | BuildFormat::Plain) {
-            _ = writeln!(std::io::stderr(), "build {} of {n_all}: {name}", i + 1);
-        }
-        let Err(failure) = build_one(arguments, cx, prepared).await else { continue };
-        if let Some(report) = &failure.report {
-            failure::print(report.as_ref(), cx.colours);
-        }
-        failed.push(name);
-        if failure.status == Status::LeftBehind {
-            status = Status::LeftBehind;
-        }
-        if failure.status == Status::Interrupted {
-            status = failure.status;
-            break;
-        }
-    }
-    if failed.is_empty() {
-        return Ok(());
-    }
-    _ = writeln!(std::io::stderr(), "of {n_all} builds not made: {}", failed.join(", "));
-    Err(Failure::silent(status))
-}
-
-async fn build_one(
-    arguments: &BuildArguments,
-    cx: &Surroundings,
-    mut prepared: Prepared,
-) -> Result<(), Failure> {
-    prepared.print_findings(cx.colours)?;
-    if let Some(timeout) = arguments.timeout {
-        prepared.limit(timeout);
-    }
-    let target = prepared.loaded.build().target.clone();
-    let cloud = match cloud::settings(prepared.loaded.build()) {
-        Some(settings) => Some(cloud::connect(settings.cloud.as_deref())?),
-        None => None,
-    };
-    if arguments.resume.is_none()
-        && !arguments.force
-        && let Some((name, product)) = current(&target, cloud.as_ref(), &prepared.inputs).await
-    {
-        _ = writeln!(
-            std::io::stderr(),
-            "{name}: nothing has changed since it was built; --force builds it again",
-        );
-        _ = writeln!(std::io::stdout(), "{product}");
-        return Ok(());
-    }
-    let mut in_cloud = None;
-    if let Some(cloud) = cloud {
-        let length = prepared.rendered.expose().len();
-        let place = cloud::survey(&cloud, prepared.loaded.build(), length).await?;
-        in_cloud = Some((cloud, place));
     }
     for (folder, left) in runs::dead(&cx.home) {
         _ = writeln!(
@@ -106,77 +47,374 @@ async fn build_one(
             left.len()
         );
     }
-    run(arguments, cx, prepared, &target, in_cloud).await
-}
-
-async fn run(
-    arguments: &BuildArguments,
-    cx: &Surroundings,
-    prepared: Prepared,
-    target: &Target,
-    in_cloud: Option<(Cloud, Place)>,
-) -> Result<(), Failure> {
-    let plan = prepared.plan.clone();
-    let name = plan.name.clone();
-    let run = arguments.resume.clone().unwrap_or_else(|| new_run(&cx.home.work, &name));
-    let folder = RunFolder::create(&cx.home.work, &run).map_err(|source| {
-        Failure::failed(Plain::io(format!("cannot make the folder of run `{run}`"), source))
-    })?;
-    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
-    let teller = Teller::new(sender);
     let format = match arguments.format {
-        BuildFormat::Auto => ui::Format::automatic(),
-        BuildFormat::Plain => ui::Format::Lines,
-        BuildFormat::Json => ui::Format::Json,
-        BuildFormat::Quiet => ui::Format::Quiet,
+        BuildFormat::Auto => Format::automatic(),
+        BuildFormat::Plain => Format::Lines,
+        BuildFormat::Json => Format::Json,
+        BuildFormat::Quiet => Format::Quiet,
     };
-    let shown = tokio::task::spawn_local(ui::show(receiver, format, prepared.redactor.clone()));
-
-    let journal_path = folder.file(RunFolder::JOURNAL);
-    let mut journal = Journal::open(&journal_path, prepared.redactor.clone(), teller.clone())
-        .map_err(Failure::failed)?;
-    begin(&mut journal, arguments, &run, &prepared)?;
-    let cloud = in_cloud.as_ref().map(|it| it.0.clone());
-    let context = prepared.context(cx, &folder, &run, cloud).await?;
-    let key = context.key.clone();
-    let local = QemuRunner::new(context);
-    let runner = match in_cloud {
-        Some((cloud, place)) => AnyRunner::Cloud(OpenstackRunner::new(local, cloud, place)),
-        None => AnyRunner::Local(local),
+    let interrupt = CancellationToken::new();
+    let builds = Builds {
+        arguments,
+        cx,
+        display: Display::new(format, is_many),
+        turns: Turns::new(usize::from(arguments.jobs.get())),
+        stop: interrupt.child_token(),
+        begun: RefCell::default(),
     };
-    let cancel = CancellationToken::new();
-    let mut decide = |error: &RunError| decision(arguments.on_error, error, cx.colours);
-    let outcome = {
-        let work = engine::run(&plan, runner.as_runner(), &mut journal, &cancel, &mut decide);
+    let ended = {
+        let work = builds.all(all);
         tokio::pin!(work);
-        let stop = interrupted(&cancel, arguments.timeout);
+        let stop = interrupted(&interrupt);
         tokio::pin!(stop);
         tokio::select! {
-            outcome = &mut work => Some(outcome),
+            ended = &mut work => Some(ended),
             () = &mut stop => None,
         }
     };
-    let Some(outcome) = outcome else {
-        drop(runner);
-        return Err(stopped_at_once(&journal, &run));
-    };
-    let product = outcome.result.is_ok().then(|| product(target, &journal));
-    let event = Event::BuildFinished {
-        outcome: outcome_text(&outcome).to_owned(),
-        product: product.clone(),
-        leftovers: outcome.leftovers.clone(),
-    };
-    journal.record(&event).map_err(Failure::failed)?;
-    let kept =
-        story::write(&prepared, &plan, &journal, &outcome, &runner.observed(), &folder, &run);
-    if let Some(key) = key {
-        key.remove();
+    let Some(mut ended) = ended else { return Err(stopped_at_once(&builds.begun.borrow())) };
+    if !is_many && let Some(one) = ended.pop() {
+        return one.result.map(drop);
     }
-    drop(runner);
-    drop(journal);
-    drop(teller);
-    _ = shown.await;
-    finish(arguments, cx, &outcome, product.as_deref(), &kept, &run)
+    ended.sort_by_key(|it| it.index);
+    builds.sum_up(&ended);
+    let status = worst(&ended, interrupt.is_cancelled());
+    status.map_or(Ok(()), |it| Err(Failure::silent(it)))
+}
+
+/// Refuses what makes no sense for several builds.
+fn check_many(arguments: &BuildArguments, is_many: bool) -> Result<(), Failure> {
+    if is_many && arguments.resume.is_some() {
+        return Err(Failure::usage(Plain::new(
+            "--resume is for one run, and several images would be made",
+            "choose one of them with `--only`",
+        )));
+    }
+    if is_many && arguments.on_error == OnError::Ask && arguments.jobs.get() > 1 {
+        return Err(Failure::usage(Plain::new(
+            "--on-error ask would hold up the builds that run beside the one it asks about",
+            "use `--on-error keep`, or leave -j out",
+        )));
+    }
+    Ok(())
+}
+
+/// The status of several builds: the worst there is, if one of them is not made.
+fn worst(ended: &[Ended], is_interrupted: bool) -> Option<Status> {
+    let statuses = ended.iter().filter_map(|it| match &it.result {
+        Ok(_) => None,
+        // What was stopped because another one failed is not interrupted.
+        Err(failure) if failure.status == Status::Interrupted && !is_interrupted => {
+            Some(Status::Failed)
+        }
+        Err(failure) => Some(failure.status),
+    });
+    statuses.reduce(builds::worse)
+}
+
+/// All builds of one command.
+struct Builds<'a> {
+    arguments: &'a BuildArguments,
+    cx: &'a Surroundings,
+    display: Display,
+    turns: Turns,
+    /// The user wants no more, or one has failed and the others are to stop.
+    stop: CancellationToken,
+    begun: RefCell<Vec<Begun>>,
+}
+
+/// A run that has begun.
+struct Begun {
+    run: String,
+    journal: Utf8PathBuf,
+}
+
+/// How a build ended.
+struct Ended {
+    index: usize,
+    name: String,
+    /// None where it did not begin.
+    run: Option<String>,
+    /// The product, a path or an ID.
+    result: Result<String, Failure>,
+}
+
+impl Ended {
+    fn outcome(&self) -> &'static str {
+        match (&self.result, &self.run) {
+            (Ok(_), Some(_)) => "succeeded",
+            (Ok(_), None) => "nothing has changed",
+            (Err(it), None) if it.status == Status::Interrupted => "not begun",
+            (Err(it), _) => match it.status {
+                Status::LeftBehind => "left something behind",
+                Status::Interrupted => "interrupted",
+                Status::Failed | Status::Usage | Status::Invalid => "failed",
+            },
+        }
+    }
+}
+
+impl Builds<'_> {
+    /// Runs all of them, in turn; returns them as they ended.
+    async fn all(&self, all: Vec<Prepared>) -> Vec<Ended> {
+        let mut running: FuturesUnordered<_> = all
+            .into_iter()
+            .enumerate()
+            .map(|(index, prepared)| self.in_turn(index, prepared))
+            .collect();
+        let mut ended = Vec::new();
+        while let Some(one) = running.next().await {
+            ended.push(one);
+        }
+        ended
+    }
+
+    async fn in_turn(&self, index: usize, prepared: Prepared) -> Ended {
+        let name = prepared.plan.name.clone();
+        let mut run = None;
+        let result = match self.turns.job(&self.stop).await {
+            Some(_job) => Box::pin(self.one(prepared, &mut run)).await,
+            None => Err(Failure::silent(Status::Interrupted)),
+        };
+        if let Err(failure) = &result {
+            if self.display.is_many()
+                && let Some(report) = &failure.report
+            {
+                self.display.print(&failure::render(report.as_ref(), self.cx.colours));
+            }
+            if self.arguments.fail_fast {
+                self.stop.cancel();
+            }
+        }
+        Ended { index, name, run, result }
+    }
+
+    async fn one(
+        &self,
+        mut prepared: Prepared,
+        run: &mut Option<String>,
+    ) -> Result<String, Failure> {
+        let Self { arguments, cx, .. } = self;
+        prepared.print_findings(cx.colours)?;
+        if let Some(timeout) = arguments.timeout {
+            prepared.limit(timeout);
+        }
+        let build = prepared.loaded.build();
+        let target = build.target.clone();
+        let site = match cloud::settings(build) {
+            Some(settings) => Some(self.turns.site(settings.cloud.as_deref())?),
+            None => None,
+        };
+        let cloud = site.as_ref().map(|it| &it.cloud);
+        if arguments.resume.is_none()
+            && !arguments.force
+            && let Some((name, product)) = current(&target, cloud, &prepared.inputs).await
+        {
+            self.display.print(&format!(
+                "{name}: nothing has changed since it was built; --force builds it again"
+            ));
+            self.product(&product);
+            return Ok(product);
+        }
+        let Some(site) = site else {
+            return self.run(prepared, &target, None, run).await;
+        };
+        let Some((place, turn)) = self.place(&site, &prepared).await? else {
+            return Err(Failure::silent(Status::Interrupted));
+        };
+        let made = self.run(prepared, &target, Some((&site, place, &turn)), run).await;
+        if made.is_ok() {
+            turn.made(&target);
+        }
+        made
+    }
+
+    /// Where the servers of a build are started, once the cloud has room for it.
+    async fn place(
+        &self,
+        site: &std::rc::Rc<Site>,
+        prepared: &Prepared,
+    ) -> Result<Option<(Place, Turn)>, Failure> {
+        let name = &prepared.plan.name;
+        let waits = || {
+            self.display.say(
+                name,
+                "waits: the other builds may use all that the quotas of the cloud leave",
+            );
+        };
+        let length = prepared.rendered.expose().len();
+        site.begin(prepared.loaded.build(), length, waits, &self.stop).await
+    }
+
+    async fn run(
+        &self,
+        prepared: Prepared,
+        target: &Target,
+        in_cloud: Option<(&Site, Place, &Turn)>,
+        begun: &mut Option<String>,
+    ) -> Result<String, Failure> {
+        let Self { arguments, cx, .. } = self;
+        let plan = prepared.plan.clone();
+        let name = plan.name.clone();
+        let run = arguments.resume.clone().unwrap_or_else(|| new_run(&cx.home.work, &name));
+        let folder = RunFolder::create(&cx.home.work, &run).map_err(|source| {
+            Failure::failed(Plain::io(format!("cannot make the folder of run `{run}`"), source))
+        })?;
+        *begun = Some(run.clone());
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let teller = Teller::new(sender);
+        let in_cloud_name = cloud_name(&prepared);
+        let build = prepared.loaded.build();
+        let shown = Shown {
+            name: name.clone(),
+            run: run.clone(),
+            redactor: prepared.redactor.clone(),
+            expected: expectation::of(&name, in_cloud_name.as_deref(), build, &cx.home),
+        };
+        let shown = tokio::task::spawn_local(self.display.clone().show(receiver, shown));
+
+        let journal_path = folder.file(RunFolder::JOURNAL);
+        let mut journal = Journal::open(&journal_path, prepared.redactor.clone(), teller.clone())
+            .map_err(Failure::failed)?;
+        begin(&mut journal, arguments, &run, &prepared)?;
+        self.begun.borrow_mut().push(Begun { run: run.clone(), journal: journal_path });
+        let cloud = in_cloud.as_ref().map(|it| it.0.cloud.clone());
+        let context = prepared.context(cx, &folder, &run, cloud).await?;
+        let key = context.key.clone();
+        let local = QemuRunner::new(context);
+        let turn = in_cloud.as_ref().map(|it| it.2);
+        let runner = match in_cloud {
+            Some((site, place, _)) => {
+                let runner = OpenstackRunner::new(local, site.cloud.clone(), place);
+                AnyRunner::Cloud(runner.among(&site.crowd))
+            }
+            None => AnyRunner::Local(local),
+        };
+        let cancel = self.stop.child_token();
+        let mut decide =
+            |error: &RunError| decision(arguments.on_error, error, &self.display, cx.colours);
+        let outcome = {
+            let in_turn = InTurn { runner: runner.as_runner(), turns: &self.turns, turn };
+            let work = engine::run(&plan, &in_turn, &mut journal, &cancel, &mut decide);
+            tokio::pin!(work);
+            tokio::select! {
+                outcome = &mut work => outcome,
+                () = over(arguments.timeout) => {
+                    self.display.say(&name, "the build's time is up, undoing");
+                    cancel.cancel();
+                    work.await
+                }
+            }
+        };
+        let product = outcome.result.is_ok().then(|| product(target, &journal));
+        let event = Event::BuildFinished {
+            outcome: outcome_text(&outcome).to_owned(),
+            product: product.clone(),
+            leftovers: outcome.leftovers.clone(),
+        };
+        journal.record(&event).map_err(Failure::failed)?;
+        let kept =
+            story::write(&prepared, &plan, &journal, &outcome, &runner.observed(), &folder, &run);
+        if let Some(key) = key {
+            key.remove();
+        }
+        drop(runner);
+        drop(journal);
+        drop(teller);
+        _ = shown.await;
+        self.finish(&outcome, product.as_deref(), &kept, &run)?;
+        Ok(product.unwrap_or_default())
+    }
+
+    /// Says how it ended; the image's path is the last thing on standard output.
+    fn finish(
+        &self,
+        outcome: &Outcome,
+        product: Option<&str>,
+        kept: &story::Kept,
+        run: &str,
+    ) -> Result<(), Failure> {
+        let mut said = Vec::new();
+        if let Err(error) = &outcome.result {
+            if !matches!(error.source, StageError::Cancelled) {
+                if self.display.is_many() {
+                    said.push(format!("run {run}"));
+                }
+                said.push(failure::render(error, self.cx.colours).trim_end().to_owned());
+            }
+            if !kept.files.is_empty() {
+                said.push(format!("  kept: {}  in {}", kept.files.join("  "), kept.folder));
+            }
+        }
+        said.extend(outcome.leftovers.iter().map(|it| format!("left behind: {}", it.name)));
+        if !outcome.leftovers.is_empty() {
+            said.push(format!("`imgbuild cleanup {run}` gives back what was left behind"));
+        }
+        let ended = match (&outcome.result, outcome.leftovers.is_empty()) {
+            (_, false) => Err(Failure::silent(Status::LeftBehind)),
+            (Ok(()), true) => Ok(()),
+            (Err(error), true) if matches!(error.source, StageError::Cancelled) => {
+                said.push("interrupted; nothing was left behind".to_owned());
+                Err(Failure::silent(Status::Interrupted))
+            }
+            (Err(_), true) => Err(Failure::silent(Status::Failed)),
+        };
+        if !said.is_empty() {
+            self.display.print(&said.join("\n"));
+        }
+        if let Some(product) = product {
+            self.product(product);
+        }
+        ended
+    }
+
+    /// Prints where a product is; in JSON the last event says it.
+    fn product(&self, product: &str) {
+        if self.arguments.format != BuildFormat::Json {
+            self.display.print_data(product);
+        }
+    }
+
+    /// Says what became of each.
+    fn sum_up(&self, ended: &[Ended]) {
+        if self.arguments.format == BuildFormat::Json {
+            let builds: Vec<_> = ended
+                .iter()
+                .map(|it| {
+                    serde_json::json!({ "name": it.name, "run": it.run, "outcome": it.outcome(),
+                        "product": it.result.as_ref().ok() })
+                })
+                .collect();
+            let time = Timestamp::now().to_string();
+            let event =
+                serde_json::json!({ "event": "builds-finished", "time": time, "builds": builds });
+            return self.display.print_data(&event.to_string());
+        }
+        let n_made = ended.iter().filter(|it| it.result.is_ok()).count();
+        let mut lines = vec![format!("{n_made} of {} builds made", ended.len())];
+        let longest = ended.iter().map(|it| it.name.chars().count()).max().unwrap_or_default();
+        for it in ended {
+            let run = it.run.as_ref().filter(|_| it.result.is_err());
+            let run = run.map(|run| format!("  run {run}")).unwrap_or_default();
+            lines.push(format!("  {:longest$}  {}{run}", it.name, it.outcome()));
+        }
+        self.display.print(&lines.join("\n"));
+    }
+}
+
+/// Ends when a build's time is up.
+async fn over(timeout: Option<crate::units::Span>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout.duration()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The cloud that a build names, or the environment.
+fn cloud_name(prepared: &Prepared) -> Option<String> {
+    let settings = cloud::settings(prepared.loaded.build())?;
+    let in_environment = || std::env::var("OS_CLOUD").ok().filter(|it| !it.is_empty());
+    settings.cloud.clone().or_else(in_environment)
 }
 
 /// Records what is built, or makes sure that it is still the same.
@@ -208,51 +446,9 @@ fn begin(
         name: plan.name.clone(),
         inputs: prepared.inputs.clone(),
         stages: plan.stages.iter().map(|it| it.name.clone()).collect(),
-        cloud: cloud::settings(prepared.loaded.build())
-            .and_then(|it| it.cloud.clone())
-            .or_else(|| std::env::var("OS_CLOUD").ok().filter(|it| !it.is_empty())),
+        cloud: cloud_name(prepared),
     };
     journal.record(&event).map_err(Failure::failed)
-}
-
-/// Says how it ended; the image's path is the last thing on standard output.
-fn finish(
-    arguments: &BuildArguments,
-    cx: &Surroundings,
-    outcome: &Outcome,
-    product: Option<&str>,
-    kept: &story::Kept,
-    run: &str,
-) -> Result<(), Failure> {
-    let mut errors = std::io::stderr();
-    if let Err(error) = &outcome.result {
-        if !matches!(error.source, StageError::Cancelled) {
-            failure::print(error, cx.colours);
-        }
-        if !kept.files.is_empty() {
-            _ = writeln!(errors, "  kept: {}  in {}", kept.files.join("  "), kept.folder);
-        }
-    }
-    for resource in &outcome.leftovers {
-        _ = writeln!(errors, "left behind: {}", resource.name);
-    }
-    if !outcome.leftovers.is_empty() {
-        _ = writeln!(errors, "`imgbuild cleanup {run}` gives back what was left behind");
-    }
-    if let Some(product) = product
-        && arguments.format != BuildFormat::Json
-    {
-        _ = writeln!(std::io::stdout(), "{product}");
-    }
-    match (&outcome.result, outcome.leftovers.is_empty()) {
-        (_, false) => Err(Failure::silent(Status::LeftBehind)),
-        (Ok(()), true) => Ok(()),
-        (Err(error), true) if matches!(error.source, StageError::Cancelled) => {
-            _ = writeln!(errors, "interrupted; nothing was left behind");
-            Err(Failure::silent(Status::Interrupted))
-        }
-        (Err(_), true) => Err(Failure::silent(Status::Failed)),
-    }
 }
 
 pub(super) fn outcome_text(outcome: &Outcome) -> &'static str {
@@ -263,10 +459,9 @@ pub(super) fn outcome_text(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// Waits for signals: the first cancels, and the build undoes itself; after the
-/// second this returns, and everything is dropped at once. The time limit of
-/// the whole build counts as a first signal.
-async fn interrupted(cancel: &CancellationToken, timeout: Option<crate::units::Span>) {
+/// Waits for signals: the first cancels, and the builds undo themselves; after
+/// the second this returns, and everything is dropped at once.
+async fn interrupted(cancel: &CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupts), Ok(mut terminations), Ok(mut hang_ups)) = (
         signal(SignalKind::interrupt()),
@@ -275,24 +470,11 @@ async fn interrupted(cancel: &CancellationToken, timeout: Option<crate::units::S
     ) else {
         return std::future::pending().await;
     };
-    let mut limit = std::pin::pin!(async {
-        match timeout {
-            Some(timeout) => tokio::time::sleep(timeout.duration()).await,
-            None => std::future::pending().await,
-        }
-    });
-    let mut limit_is_over = false;
     loop {
         tokio::select! {
             _ = interrupts.recv() => {}
             _ = terminations.recv() => {}
             _ = hang_ups.recv() => {}
-            () = &mut limit, if !limit_is_over => {
-                limit_is_over = true;
-                _ = writeln!(std::io::stderr(), "the build's time is up, undoing");
-                cancel.cancel();
-                continue;
-            }
         }
         if cancel.is_cancelled() {
             return;
@@ -302,25 +484,30 @@ async fn interrupted(cancel: &CancellationToken, timeout: Option<crate::units::S
     }
 }
 
-fn stopped_at_once(journal: &Journal, run: &str) -> Failure {
-    let held = &journal.state().held;
+/// Says what runs hold that were not given the time to undo themselves.
+fn stopped_at_once(begun: &[Begun]) -> Failure {
     let mut errors = std::io::stderr();
-    for resource in held {
-        _ = writeln!(errors, "left behind: {}", resource.name);
+    let mut status = Status::Interrupted;
+    for Begun { run, journal } in begun {
+        let Ok(state) = State::read(journal) else { continue };
+        if state.outcome.is_some() || state.held.is_empty() {
+            continue;
+        }
+        for resource in &state.held {
+            _ = writeln!(errors, "left behind: {}", resource.name);
+        }
+        _ = writeln!(errors, "`imgbuild cleanup {run}` gives back what was left behind");
+        status = Status::LeftBehind;
     }
-    if held.is_empty() {
-        return Failure::silent(Status::Interrupted);
-    }
-    _ = writeln!(errors, "`imgbuild cleanup {run}` gives back what was left behind");
-    Failure::silent(Status::LeftBehind)
+    Failure::silent(status)
 }
 
-fn decision(on_error: OnError, error: &RunError, colours: bool) -> Decision {
+fn decision(on_error: OnError, error: &RunError, display: &Display, colours: bool) -> Decision {
     match on_error {
         OnError::Cleanup => Decision::Cleanup,
         OnError::Keep => Decision::Keep,
         OnError::Ask => {
-            failure::print(error, colours);
+            display.print(&failure::render(error, colours));
             ask()
         }
     }

@@ -72,7 +72,7 @@ async fn validate_one(
     sink: &mut Sink<'_>,
     cx: &Surroundings,
 ) -> Option<String> {
-    let overrides = Overrides::default();
+    let overrides = Overrides { source: arguments.source.clone(), ..Overrides::default() };
     let all = load::load_all(path, &arguments.values, &overrides, catalogue, Mode::Validate);
     let all = match all {
         Ok(all) => all,

@@ -12,7 +12,8 @@ use crate::{
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
-        preflight::{Facts, Makes, Wanted, flavor, gather, judge, network},
+        limits::Limits,
+        preflight::{Facts, Makes, QUOTA, Wanted, flavor, gather, judge, network},
     },
     plan::openstack::{INPUTS, gibibytes},
     platform::{Check, Grade},
@@ -73,15 +74,33 @@ pub(super) fn check(build: &Build) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a cloud has for a build.
+pub(super) struct Found {
+    /// Where its servers are started.
+    pub place: Place,
+    /// What it makes, at its most at one time.
+    pub makes: Makes,
+    /// Processors of each server.
+    pub vcpus: u64,
+    /// MiB of memory of each server.
+    pub ram: u64,
+    /// What may still be made.
+    pub limits: Limits,
+}
+
 /// Looks whether the cloud has what the build needs, says what it lacks, and
-/// chooses where servers are started. Nothing is written.
+/// chooses where servers are started. Nothing is written. `among_ours` leaves
+/// quotas out: it is known what other builds of ours use.
 pub(super) async fn survey(
     cloud: &Cloud,
     build: &Build,
     user_data: usize,
-) -> Result<Place, Failure> {
+    among_ours: bool,
+) -> Result<Found, Failure> {
     let (facts, wanted, checks) = look(cloud, build, user_data).await?;
-    let bad: Vec<_> = checks.into_iter().filter(|it| it.grade != Grade::Good).collect();
+    let counts = |it: &Check| !(among_ours && it.name.starts_with(QUOTA));
+    let bad: Vec<_> =
+        checks.into_iter().filter(|it| it.grade != Grade::Good && counts(it)).collect();
     doctor::print_to(&bad, &mut std::io::stderr());
     if bad.iter().any(|it| it.grade == Grade::Missing) {
         _ = writeln!(std::io::stderr(), "nothing was changed in the cloud");
@@ -94,9 +113,15 @@ pub(super) async fn survey(
         ))
     };
     let flavors = facts.flavors.as_deref().unwrap_or_default();
-    let flavor = flavor(flavors, &wanted).map_err(|it| missing(&it))?.id.clone();
+    let flavor = flavor(flavors, &wanted).map_err(|it| missing(&it))?;
     let network = network(&facts, &wanted).map_err(|it| missing(&it))?.map(|it| it.id.clone());
-    Ok(Place { flavor, network })
+    Ok(Found {
+        place: Place { flavor: flavor.id.clone(), network },
+        makes: wanted.makes,
+        vcpus: u64::from(flavor.vcpus),
+        ram: flavor.ram,
+        limits: facts.limits,
+    })
 }
 
 /// What a build would find in its cloud, for people to read, and the product of

@@ -85,10 +85,11 @@ fn source(
     path: &Utf8Path,
 ) -> Result<String, Failure> {
     let quoted = |it: &str| toml::Value::from(it).to_string();
-    if let Some(iso) = &overrides.source_iso {
+    if let Some(iso) = &overrides.source.source_iso {
         return Ok(format!("[source.iso]\nlocation = {}\n", quoted(iso)));
     }
     let tree = overrides
+        .source
         .source_tree
         .clone()
         .or_else(|| inspection.tree.as_ref().map(|it| it.value.clone()))

@@ -94,7 +94,7 @@ fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Res
             )));
         }
     }
-    if let Some(url) = &overrides.source_tree {
+    if let Some(url) = &overrides.source.source_tree {
         build.source = Source::Tree {
             url: url.clone(),
             kernel: None,
@@ -103,7 +103,7 @@ fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Res
             keyring: None,
         };
     }
-    if let Some(location) = &overrides.source_iso {
+    if let Some(location) = &overrides.source.source_iso {
         build.source = Source::Iso {
             location: location.clone(),
             kernel: None,

@@ -7,6 +7,7 @@ mod check;
 mod cloud;
 mod console;
 mod doctor;
+mod expectation;
 mod explain;
 mod failure;
 mod fake;
@@ -22,6 +23,7 @@ mod runs;
 mod show;
 mod story;
 mod templates;
+mod turns;
 mod validators;
 
 use std::{io::Write as _, process::ExitCode};

@@ -21,7 +21,7 @@ use crate::{
 
 /// `imgbuild render`
 pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let all = builds::prepared(arguments, false, cx).await?;
+    let all = builds::prepared(arguments, cx).await?;
     for prepared in &all {
         if all.len() > 1 {
             _ = writeln!(std::io::stdout(), "# build: {}", prepared.plan.name);
@@ -50,7 +50,7 @@ fn render_one(prepared: &Prepared, cx: &Surroundings) -> Result<(), Failure> {
 
 /// `imgbuild plan`
 pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Failure> {
-    let all = builds::prepared(&arguments.spec, false, cx).await?;
+    let all = builds::prepared(&arguments.spec, cx).await?;
     let mut documents = Vec::new();
     for (i, prepared) in all.iter().enumerate() {
         if arguments.format == ReportFormat::Json {

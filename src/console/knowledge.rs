@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     str::FromStr as _,
-    sync::OnceLock,
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -347,12 +347,27 @@ impl Knowledge {
         Ok(Self { index: Index::new(&required), step, signatures, installers })
     }
 
+    /// The same, in memory once for all who ask for the same: it is large, and
+    /// many builds may be at work at once.
+    pub fn shared(own: &[serde_json::Value]) -> Result<Arc<Self>, Vec<SignatureError>> {
+        static KNOWN: Mutex<BTreeMap<String, Weak<Knowledge>>> = Mutex::new(BTreeMap::new());
+        let key = own.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(knowledge) = known.get(&key).and_then(Weak::upgrade) {
+            return Ok(knowledge);
+        }
+        let knowledge = Arc::new(Self::with(own)?);
+        known.retain(|_, it| it.strong_count() > 0);
+        known.insert(key, Arc::downgrade(&knowledge));
+        Ok(knowledge)
+    }
+
     /// What is built in, a spec's own signatures, and the pattern that its result
-    /// is verified with, as the signature [`CONDITION`].
+    /// is verified with, as the signature [`CONDITION`]; shared as well.
     pub fn for_verify(
         own: &[serde_json::Value],
         condition: &VerifyCondition,
-    ) -> Result<Self, Vec<SignatureError>> {
+    ) -> Result<Arc<Self>, Vec<SignatureError>> {
         let mut own = own.to_vec();
         if let VerifyCondition::Console(pattern) = condition {
             own.push(serde_json::json!({
@@ -360,7 +375,7 @@ impl Knowledge {
                 "verdict": "ended-well", "phase": "login", "scope": "verify",
             }));
         }
-        Self::with(&own)
+        Self::shared(&own)
     }
 
     /// Checks a spec's own signatures, without reading what is built in.

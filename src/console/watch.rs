@@ -884,7 +884,7 @@ mod tests {
     #[test]
     fn a_pattern_proves_a_result() {
         let condition = VerifyCondition::Console("^ready (?:now)?$".to_owned());
-        let knowledge = Arc::new(Knowledge::for_verify(&[], &condition).unwrap());
+        let knowledge = Knowledge::for_verify(&[], &condition).unwrap();
         let mut watcher = watcher(Purpose::Verify(Condition::from(&condition)));
         watcher.examiner = Examiner::new(knowledge);
         assert_eq!(verdict(&watcher.feed(b"debian login:\n", at(1))), None);

@@ -7,7 +7,10 @@
 mod event;
 mod journal;
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use miette::Diagnostic;
@@ -47,6 +50,7 @@ pub struct StageCx<'a> {
     journal: &'a mut Journal,
     /// Cancelled when the user interrupts the build, or the stage's time is up.
     pub cancel: CancellationToken,
+    clock: &'a Clock,
 }
 
 impl StageCx<'_> {
@@ -86,6 +90,41 @@ impl StageCx<'_> {
     pub fn teller(&self) -> &Teller {
         self.journal.teller()
     }
+
+    /// Waits for something that is no work of the stage's, such as another build
+    /// to end: the stage's time stands still.
+    pub async fn aside<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.clock.stopped.set(Some(Instant::now()));
+        let ended = wait.await;
+        self.clock.aside.set(self.clock.aside());
+        self.clock.stopped.set(None);
+        ended
+    }
+}
+
+/// The time of a stage, with what does not count of it.
+#[derive(Debug, Default)]
+struct Clock {
+    aside: Cell<Duration>,
+    stopped: Cell<Option<Instant>>,
+}
+
+impl Clock {
+    fn aside(&self) -> Duration {
+        self.aside.get() + self.stopped.get().map(|it| it.elapsed()).unwrap_or_default()
+    }
+
+    /// Ends when so much time was worked.
+    async fn over(&self, limit: Duration) {
+        let began = Instant::now();
+        loop {
+            let left = (limit + self.aside()).saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
 }
 
 /// Why a stage failed.
@@ -112,6 +151,13 @@ impl StageError {
     /// The failure of a layer below.
     pub fn of(error: impl Diagnostic + Send + Sync + 'static) -> Self {
         Self::Failed(Box::new(error))
+    }
+
+    /// The error of the layer below, where it is of this type.
+    pub fn inner<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        let Self::Failed(inner) = self else { return None };
+        let inner: &(dyn std::error::Error + 'static) = inner.as_ref();
+        inner.downcast_ref()
     }
 
     /// The message and its causes, outermost first.
@@ -220,13 +266,14 @@ async fn run_stage(
     let name = stage.name.clone();
     journal.record(&Event::StageStarted { index, stage: name.clone() })?;
     let ended = {
-        let mut cx = StageCx { journal, cancel: cancel.child_token() };
+        let clock = Clock::default();
+        let mut cx = StageCx { journal, cancel: cancel.child_token(), clock: &clock };
         let child = cx.cancel.clone();
         let work = runner.run(stage, &mut cx);
         tokio::pin!(work);
         tokio::select! {
             ended = &mut work => ended,
-            () = tokio::time::sleep(stage.timeout.duration()) => {
+            () = clock.over(stage.timeout.duration()) => {
                 // It is asked to stop, so that it can stop what it started.
                 child.cancel();
                 _ = tokio::time::timeout(Duration::from_secs(30), work).await;

@@ -249,6 +249,17 @@ impl Error {
         self.status() == Some(409)
     }
 
+    /// Whether a quota is used up: Nova answers 403, Cinder 413, Neutron 409 (seen
+    /// on Zed), each with the word in its message.
+    pub fn is_over_quota(&self) -> bool {
+        let Self::Refused(it) = self else { return false };
+        match it.status {
+            413 => true,
+            403 | 409 => it.message.to_lowercase().contains("quota"),
+            _ => false,
+        }
+    }
+
     /// Whether the same may succeed a little later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{Reader, Shown};
 use crate::{
     engine::{Event, Level, Unit},
     redact::Redactor,
@@ -18,35 +19,82 @@ const PLAIN_PAUSE: Duration = Duration::from_secs(15);
 const JSON_PAUSE: Duration = Duration::from_millis(200);
 
 /// Prints plain lines to standard error.
-pub(super) fn reader(redactor: Redactor, quiet: bool) -> Box<dyn FnMut(&Event)> {
-    let began = Instant::now();
-    let mut limit = Limit::new(PLAIN_PAUSE);
-    Box::new(move |event| {
+pub(super) struct Lines {
+    redactor: Redactor,
+    /// Which build it is, where there are several.
+    prefix: Option<String>,
+    began: Instant,
+    quiet: bool,
+    limit: Limit,
+}
+
+impl Lines {
+    pub(super) fn new(
+        redactor: Redactor,
+        prefix: Option<String>,
+        began: Instant,
+        quiet: bool,
+    ) -> Self {
+        Self { redactor, prefix, began, quiet, limit: Limit::new(PLAIN_PAUSE) }
+    }
+
+    fn line(&mut self, event: &Event) -> Option<String> {
         let important = matches!(event, Event::Said { level: Level::Warning, .. });
-        if (quiet && !important) || !limit.lets(event) {
-            return;
+        if (self.quiet && !important) || !self.limit.lets(event) {
+            return None;
         }
-        if let Some(text) = sentence(event) {
-            let at = Span::secs(began.elapsed().as_secs());
-            _ = writeln!(std::io::stderr(), "[{:>7}] {}", at.to_string(), redactor.mask(&text));
+        let text = sentence(event)?;
+        let at = Span::secs(self.began.elapsed().as_secs()).to_string();
+        // What begins a run says its name by itself.
+        let prefix = match (&self.prefix, event) {
+            (Some(it), _) if !matches!(event, Event::BuildStarted { .. }) => format!("{it}: "),
+            _ => String::new(),
+        };
+        Some(self.redactor.mask(&format!("[{at:>7}] {prefix}{text}")))
+    }
+}
+
+impl Reader for Lines {
+    fn read(&mut self, event: &Event) {
+        if let Some(line) = self.line(event) {
+            _ = writeln!(std::io::stderr(), "{line}");
         }
-    })
+    }
 }
 
 /// Prints every event as a line of JSON to standard output.
-pub(super) fn json_reader(redactor: Redactor) -> Box<dyn FnMut(&Event)> {
-    let mut limit = Limit::new(JSON_PAUSE);
-    Box::new(move |event| {
-        if !limit.lets(event) {
-            return;
+pub(super) struct Json {
+    build: Shown,
+    limit: Limit,
+}
+
+impl Json {
+    pub(super) fn new(build: Shown) -> Self {
+        Self { build, limit: Limit::new(JSON_PAUSE) }
+    }
+
+    /// The event with its time and the build that it is of.
+    fn line(&mut self, event: &Event) -> Option<String> {
+        if !self.limit.lets(event) {
+            return None;
         }
-        let time = jiff::Timestamp::now();
-        if let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(event) {
-            fields.insert("time".to_owned(), time.to_string().into());
-            let line = serde_json::Value::Object(fields).to_string();
-            _ = writeln!(std::io::stdout(), "{}", redactor.mask(&line));
+        let serde_json::Value::Object(mut fields) = serde_json::to_value(event).ok()? else {
+            return None;
+        };
+        let Shown { name, run, redactor, .. } = &self.build;
+        fields.insert("time".to_owned(), jiff::Timestamp::now().to_string().into());
+        fields.insert("name".to_owned(), name.as_str().into());
+        fields.insert("run".to_owned(), run.as_str().into());
+        Some(redactor.mask(&serde_json::Value::Object(fields).to_string()))
+    }
+}
+
+impl Reader for Json {
+    fn read(&mut self, event: &Event) {
+        if let Some(line) = self.line(event) {
+            _ = writeln!(std::io::stdout(), "{line}");
         }
-    })
+    }
 }
 
 /// Lets progress through at a bounded rate, everything else always.
@@ -131,5 +179,27 @@ mod tests {
             }
         }
         assert_eq!(told, [0, 0, 100, 100]);
+    }
+
+    fn stage() -> Event {
+        Event::StageStarted { index: 0, stage: "fetch".into() }
+    }
+
+    #[test]
+    fn of_several_builds_each_line_says_which() {
+        let mut many = Lines::new(Redactor::default(), Some("a".into()), Instant::now(), false);
+        assert_eq!(many.line(&stage()).unwrap(), "[     0s] a: fetch ...");
+        let mut one = Lines::new(Redactor::default(), None, Instant::now(), false);
+        assert_eq!(one.line(&stage()).unwrap(), "[     0s] fetch ...");
+    }
+
+    #[test]
+    fn objects_say_build_and_run() {
+        let build = Shown { name: "a".into(), run: "20261123-a".into(), ..Shown::default() };
+        let line = Json::new(build).line(&stage()).unwrap();
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["name"], "a");
+        assert_eq!(object["run"], "20261123-a");
+        assert_eq!(object["event"], "stage-started");
     }
 }

@@ -89,8 +89,8 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
             Reply::json(
                 200,
                 &json!({ "limits": { "rate": [], "absolute": {
-                "maxTotalInstances": state.manners.quota, "totalInstancesUsed": used,
-                "maxTotalCores": 20, "totalCoresUsed": used, "maxTotalRAMSize": -1, "totalRAMUsed": used * 512 } } }),
+                "maxTotalInstances": state.told_quota(), "totalInstancesUsed": used,
+                "maxTotalCores": state.told_quota() * 2, "totalCoresUsed": used, "maxTotalRAMSize": -1, "totalRAMUsed": used * 512 } } }),
             )
         }
         _ => complaint(404, "The resource could not be found."),

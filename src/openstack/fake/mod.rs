@@ -60,6 +60,8 @@ pub struct Manners {
     pub page: usize,
     /// How many servers, volumes, snapshots and ports there may be of each.
     pub quota: usize,
+    /// What it says its quotas are, where that is not the truth.
+    pub told_quota: Option<usize>,
     /// Services it does not have.
     pub without: Vec<Service>,
     /// The user's roles.
@@ -102,6 +104,7 @@ impl Default for Manners {
             console_when_off: false,
             page: 1000,
             quota: 10,
+            told_quota: None,
             without: Vec::new(),
             roles: vec!["member".into()],
             microversion: 93,

@@ -15,7 +15,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     if *collection == "quotas" {
         let count = |kind| state.table(kind).count();
         let room =
-            |kind| json!({ "used": count(kind), "limit": state.manners.quota, "reserved": 0 });
+            |kind| json!({ "used": count(kind), "limit": state.told_quota(), "reserved": 0 });
         return Reply::json(
             200,
             &json!({ "quota": {

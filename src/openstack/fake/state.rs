@@ -213,6 +213,11 @@ impl State {
             .collect()
     }
 
+    /// What quotas are said to be.
+    pub(super) fn told_quota(&self) -> usize {
+        self.manners.told_quota.unwrap_or(self.manners.quota)
+    }
+
     pub(super) fn is_full(&self, kind: Kind) -> bool {
         self.table(kind).count() >= self.manners.quota
     }

@@ -23,8 +23,8 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
             return Reply::json(
                 200,
                 &json!({ "limits": { "rate": [], "absolute": {
-                "maxTotalVolumes": state.manners.quota, "totalVolumesUsed": volumes,
-                "maxTotalSnapshots": state.manners.quota, "totalSnapshotsUsed": snapshots,
+                "maxTotalVolumes": state.told_quota(), "totalVolumesUsed": volumes,
+                "maxTotalSnapshots": state.told_quota(), "totalSnapshotsUsed": snapshots,
                 "maxTotalVolumeGigabytes": 1000, "totalGigabytesUsed": volumes + snapshots } } }),
             );
         }

@@ -39,6 +39,9 @@ pub fn judge(facts: &Facts, wanted: &Wanted) -> Vec<Check> {
     out
 }
 
+/// What the names of findings about quotas begin with.
+pub const QUOTA: &str = "quota of";
+
 /// The flavor that a build gets: the one that is wanted, or the smallest that
 /// fits. `Err` is the finding.
 pub fn flavor<'a>(flavors: &'a [Flavor], wanted: &Wanted) -> Result<&'a Flavor, Check> {
@@ -261,7 +264,7 @@ fn quotas(facts: &Facts, wanted: &Wanted, out: &mut Vec<Check>) {
         if !facts.serves(service) {
             continue;
         }
-        let name = format!("quota of {service}");
+        let name = format!("{QUOTA} {service}");
         if let Some(problem) = facts.silent.get(&service) {
             let remedy = "a quota that is used up will be seen only when something is made";
             out.push(Check::warning(&name, problem.text.clone(), remedy));

@@ -9,7 +9,7 @@ mod judge;
 mod network;
 
 pub use facts::{Facts, Login, Problem, Served, Site, Way, gather};
-pub use judge::{flavor, judge};
+pub use judge::{QUOTA, flavor, judge};
 pub use network::network;
 
 use super::{Cloud, Error};

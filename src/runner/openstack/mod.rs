@@ -17,6 +17,8 @@ use async_trait::async_trait;
 use miette::Diagnostic;
 use tokio::time::Instant;
 
+pub use pace::Crowd;
+
 use super::{Observed, QemuRunner};
 use crate::{
     engine::{Resource, Runner, StageCx, StageError},
@@ -72,13 +74,20 @@ pub struct OpenstackRunner {
     local: QemuRunner,
     cloud: Cloud,
     place: Place,
+    crowd: Crowd,
 }
 
 impl OpenstackRunner {
     /// A runner of one build. `local` performs what happens on this machine and
     /// knows the cloud for giving things back.
     pub fn new(local: QemuRunner, cloud: Cloud, place: Place) -> Self {
-        Self { local, cloud, place }
+        Self { local, cloud, place, crowd: Crowd::default() }
+    }
+
+    /// The same, beside other builds in the same cloud.
+    #[must_use]
+    pub fn among(self, crowd: &Crowd) -> Self {
+        Self { crowd: crowd.clone(), ..self }
     }
 
     /// What was learnt so far.

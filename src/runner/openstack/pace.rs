@@ -5,7 +5,13 @@
 //! service that is started anew in the middle of an installation of hours is no
 //! reason to throw that away.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use super::of;
 use crate::{
@@ -17,6 +23,9 @@ use crate::{
 /// Between two looks at first, and later.
 const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(25);
+/// What each server that is looked at adds to the pause of all: all together
+/// are looked at twenty times a second at most.
+const SHARE: Duration = Duration::from_millis(50);
 /// So many looks at what counts more for one at the other.
 const LOOKS: u32 = 4;
 /// Between two looks at the hypervisor's counters.
@@ -40,16 +49,34 @@ impl Look {
     pub(super) const STATE: Self = Self { server: true, console: false, counters: false };
 }
 
+/// The servers of several builds at once that are looked at: they share what a
+/// cloud can bear.
+#[derive(Clone, Debug, Default)]
+pub struct Crowd(Arc<AtomicU32>);
+
 /// How often a server is looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
+    crowd: Crowd,
     n_looks: u32,
     counted: Option<Duration>,
     /// When its installer said that it was done: what is left is to go off.
     done: Option<Duration>,
 }
 
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.crowd.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Pace {
+    /// The pace of one among others.
+    pub(super) fn among(crowd: &Crowd) -> Self {
+        crowd.0.fetch_add(1, Ordering::Relaxed);
+        Self { crowd: crowd.clone(), n_looks: 0, counted: None, done: None }
+    }
+
     /// What to look at, so long after its start. The console tells most; once
     /// the installer has said that it is done, the state does.
     pub(super) fn look(&mut self, at: Duration) -> Look {
@@ -74,7 +101,8 @@ impl Pace {
             Some(done) => at.saturating_sub(done) / 15,
             None => at / 30,
         };
-        pause.clamp(OFTEN, SELDOM)
+        let n_others = self.crowd.0.load(Ordering::Relaxed);
+        pause.clamp((SHARE * n_others).clamp(OFTEN, SELDOM), SELDOM)
     }
 }
 
@@ -130,7 +158,7 @@ mod tests {
 
     /// The requests of an hour, with the time they were sent at.
     fn hour(done_at: Option<u64>) -> Vec<(Duration, Look)> {
-        let mut pace = Pace::default();
+        let mut pace = Pace::among(&Crowd::default());
         let mut at = Duration::ZERO;
         let mut looks = Vec::new();
         while at < Duration::from_hours(1) {
@@ -156,6 +184,16 @@ mod tests {
             let n = n_requests(&hour(done_at));
             assert!((150..=400).contains(&n), "done at {done_at:?}: {n}");
         }
+    }
+
+    #[test]
+    fn servers_of_many_builds_share_what_a_cloud_bears() {
+        let crowd = Crowd::default();
+        let many: Vec<_> = (0..200).map(|_| Pace::among(&crowd)).collect();
+        assert_eq!(many[0].pause(Duration::ZERO), Duration::from_secs(10));
+        assert_eq!(many[0].pause(Duration::from_hours(1)), SELDOM);
+        drop(many);
+        assert_eq!(Pace::among(&crowd).pause(Duration::ZERO), OFTEN);
     }
 
     #[test]

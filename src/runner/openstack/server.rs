@@ -61,7 +61,7 @@ impl OpenstackRunner {
             budgets,
             emulator: None,
         };
-        let knowledge = Knowledge::with(&context.build.console).map_err(knowledge_error)?;
+        let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
         self.watched(&server.id, "console.log", knowledge, watch, cx).await?;
         Ok(serde_json::json!({ "server": server.id }))
     }

@@ -45,7 +45,7 @@ impl OpenstackRunner {
         &self,
         id: &str,
         log_name: &str,
-        knowledge: Knowledge,
+        knowledge: Arc<Knowledge>,
         watch: Watch,
         cx: &mut StageCx<'_>,
     ) -> Result<Watched, StageError> {
@@ -54,14 +54,14 @@ impl OpenstackRunner {
         let path = context.folder.file(log_name);
         let mut log = ConsoleLog::create(&path, context.redactor.clone()).map_err(qemu::io)?;
         let installs = matches!(watch.purpose, Purpose::Install);
-        let mut watcher = Watcher::new(Arc::new(knowledge), watch);
+        let mut watcher = Watcher::new(knowledge, watch);
         let mut console = Console::default();
         let mut evidence = Evidence::default();
         let mut may_count = true;
         // A server that is still being made has neither console nor clock.
         let asked = Instant::now();
         let mut began: Option<Instant> = None;
-        let mut pace = Pace::default();
+        let mut pace = Pace::among(&self.crowd);
         // Nova may know a server whose hypervisor does not answer.
         let (mut nova, mut hypervisor) = (Outage::of("nova"), Outage::of("the server's console"));
         let mut end = None;

@@ -145,7 +145,7 @@ impl QemuRunner {
         let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
         let forward = Forward::choose().map_err(StageError::of)?;
         spec.forwards.push((forward.port, 22));
-        let knowledge = Knowledge::with(&context.build.console).map_err(knowledge_error)?;
+        let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
         let total = stage.timeout.duration();
         let watch = Watch {
             purpose: Purpose::Verify(Condition::Elsewhere),

@@ -71,7 +71,7 @@ impl QemuRunner {
                 command_line: final_command_line(&command_line(cx), &fetched),
             });
         }
-        let knowledge = Knowledge::with(&context.build.console).map_err(knowledge_error)?;
+        let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
         let watch = Watch {
             purpose: Purpose::Install,
             installer: Some(action.installer),

@@ -59,7 +59,7 @@ impl QemuRunner {
         &self,
         spec: &MachineSpec,
         metadata: Metadata,
-        knowledge: Knowledge,
+        knowledge: Arc<Knowledge>,
         watch: Watch,
         mut meanwhile: Option<Meanwhile<'_>>,
         cx: &mut StageCx<'_>,
@@ -76,7 +76,7 @@ impl QemuRunner {
         let mut system_log = SystemLog::new(context.folder.file(SYSTEM_LOG), &context.redactor);
         let total = watch.budgets.total;
         let installs = matches!(watch.purpose, crate::console::watch::Purpose::Install);
-        let mut watcher = Watcher::new(Arc::new(knowledge), watch);
+        let mut watcher = Watcher::new(knowledge, watch);
         let began = Instant::now();
         let folder = context.folder.path().to_owned();
         let started = Machine::start(spec, metadata, &folder, &context.release.guard).await;
