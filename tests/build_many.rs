@@ -2,6 +2,7 @@
 //! cloud's quotas have room for, and one Ctrl-C for all.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stdout, reason = "what was measured")]
 #![expect(clippy::cast_precision_loss, reason = "a rate for people")]
 
 #[expect(dead_code, reason = "shared by several test programs")]
@@ -251,10 +252,10 @@ async fn two_hundred_waiting_builds_cost_little() {
         .spawn()
         .unwrap();
     let began = Instant::now();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
     let reader = tokio::spawn(async move {
         let mut n_waiting = 0;
-        while let Some(line) = lines.next_line().await.unwrap() {
+        while let Some(line) = told.next_line().await.unwrap() {
             let event: Value = serde_json::from_str(&line).unwrap();
             n_waiting +=
                 usize::from(event["event"] == "phase-reached" && event["phase"] == "network");
@@ -262,7 +263,7 @@ async fn two_hundred_waiting_builds_cost_little() {
                 break;
             }
         }
-        (n_waiting, lines)
+        (n_waiting, told)
     });
     let (n_waiting, mut lines) =
         tokio::time::timeout(Duration::from_mins(5), reader).await.unwrap().unwrap();
