@@ -247,15 +247,16 @@ async fn two_hundred_waiting_builds_cost_little() {
 
     let build = ["build", "specs", "--cloud", "fake", "-j", "200", "--format", "json"];
     let mut child = command(&work, &build)
-        .stdout(Stdio::piped()) // Nobody reads it, and a full pipe would hold everything up.
+        .stdout(Stdio::piped())
+        // Nobody reads it, and a full pipe would hold everything up.
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let began = Instant::now();
-    let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stream = BufReader::new(child.stdout.take().unwrap()).lines();
     let reader = tokio::spawn(async move {
         let mut n_waiting = 0;
-        while let Some(line) = told.next_line().await.unwrap() {
+        while let Some(line) = stream.next_line().await.unwrap() {
             let event: Value = serde_json::from_str(&line).unwrap();
             n_waiting +=
                 usize::from(event["event"] == "phase-reached" && event["phase"] == "network");
@@ -263,7 +264,7 @@ async fn two_hundred_waiting_builds_cost_little() {
                 break;
             }
         }
-        (n_waiting, told)
+        (n_waiting, stream)
     });
     let (n_waiting, mut lines) =
         tokio::time::timeout(Duration::from_mins(5), reader).await.unwrap().unwrap();
