@@ -254,7 +254,7 @@ async fn two_hundred_waiting_builds_cost_little() {
         .unwrap();
     let began = Instant::now();
     let mut stream = BufReader::new(child.stdout.take().unwrap()).lines();
-    let reader = tokio::spawn(async move {
+    let counting = tokio::spawn(async move {
         let mut n_waiting = 0;
         while let Some(line) = stream.next_line().await.unwrap() {
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -267,7 +267,7 @@ async fn two_hundred_waiting_builds_cost_little() {
         (n_waiting, stream)
     });
     let (n_waiting, mut lines) =
-        tokio::time::timeout(Duration::from_mins(5), reader).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_mins(5), counting).await.unwrap().unwrap();
     assert_eq!(n_waiting, N, "all wait for their guests");
     let all_wait = began.elapsed();
 
