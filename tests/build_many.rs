@@ -252,7 +252,7 @@ async fn two_hundred_waiting_builds_cost_little() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let began = Instant::now();
+    let since = Instant::now();
     let mut stream = BufReader::new(child.stdout.take().unwrap()).lines();
     let counting = tokio::spawn(async move {
         let mut n_waiting = 0;
@@ -269,7 +269,7 @@ async fn two_hundred_waiting_builds_cost_little() {
     let (n_waiting, mut lines) =
         tokio::time::timeout(Duration::from_mins(5), counting).await.unwrap().unwrap();
     assert_eq!(n_waiting, N, "all wait for their guests");
-    let all_wait = began.elapsed();
+    let all_wait = since.elapsed();
 
     let before = cloud.requests().len();
     let watched = Duration::from_secs(20);
