@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "what was measured")]
 #![expect(clippy::cast_precision_loss, reason = "a rate for people")]
 
+mod pretence;
 #[expect(dead_code, reason = "shared by several test programs")]
 mod quick;
 
@@ -15,34 +16,13 @@ use std::{
 };
 
 use imgbuild::openstack::fake::{FakeCloud, Manners, Thing};
+use pretence::command;
 use quick::{Work, text};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-/// A guest that installs, a line a tenth of its time.
-const INSTALL: &[&str] = &[
-    "[    0.000000] Linux version 6.1.0",
-    "imgbuild-quick: phase network",
-    "imgbuild-quick: phase components",
-    "imgbuild-quick: phase partitioning",
-    "imgbuild-quick: phase base-system",
-    "imgbuild-quick: phase packages",
-    "imgbuild-quick: packages 10/10",
-    "imgbuild-quick: phase boot-loader",
-    "imgbuild-quick: phase end",
-    "IMGBUILD-DONE",
-];
-const SYSTEM: &[&str] = &["Quick Linux on ttyS0", "quickhost login: "];
-
 fn manners() -> Manners {
-    let lines = |of: &[&str]| of.iter().map(|it| (*it).to_owned()).collect();
-    Manners {
-        guest: Some(Duration::from_millis(1500)),
-        console: lines(INSTALL),
-        booted: lines(SYSTEM),
-        console_when_off: true,
-        ..Manners::default()
-    }
+    pretence::manners(Duration::from_millis(1500))
 }
 
 /// A folder `specs` with a spec for each name, made of the quick one.
@@ -56,20 +36,9 @@ fn specs(work: &Work, names: &[&str]) {
 }
 
 async fn cloud(manners: Manners, names: &[&str]) -> (FakeCloud, Work) {
-    let cloud = FakeCloud::start(manners).await.unwrap();
-    let work = Work::new("ok", "");
-    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
+    let (cloud, work) = pretence::cloud(manners).await;
     specs(&work, names);
     (cloud, work)
-}
-
-fn command(work: &Work, arguments: &[&str]) -> tokio::process::Command {
-    let mut command = tokio::process::Command::from(work.command(arguments));
-    command
-        .env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml"))
-        .env_remove("OS_CLOUD")
-        .kill_on_drop(true);
-    command
 }
 
 async fn imgbuild(work: &Work, arguments: &[&str]) -> Output {

@@ -4,61 +4,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod pretence;
 mod quick;
 
 use std::{path::PathBuf, process::Output, time::Duration};
 
 use imgbuild::openstack::fake::{FakeCloud, Fault, Manners, Thing, When};
+use pretence::{INSTALL, cloud, command};
 use quick::{Work, text};
-
-/// What the quick installer says when all goes well.
-const INSTALL: &[&str] = &[
-    "[    0.000000] Linux version 6.1.0",
-    "imgbuild-quick: phase network",
-    "imgbuild-quick: phase components",
-    "imgbuild-quick: phase partitioning",
-    "imgbuild-quick: phase base-system",
-    "imgbuild-quick: phase packages",
-    "imgbuild-quick: packages 10/10",
-    "imgbuild-quick: phase boot-loader",
-    "imgbuild-quick: phase end",
-    "IMGBUILD-DONE",
-];
-/// What an installed system says.
-const SYSTEM: &[&str] =
-    &["Quick Linux, installed by imgbuild-quick, on ttyS0", "quickhost login: "];
 
 fn lines(of: &[&str]) -> Vec<String> {
     of.iter().map(|it| (*it).to_owned()).collect()
 }
 
 fn manners() -> Manners {
-    Manners {
-        guest: Some(Duration::from_millis(1500)),
-        console: lines(INSTALL),
-        booted: lines(SYSTEM),
-        // As the real Nova with libvirt does.
-        console_when_off: true,
-        ..Manners::default()
-    }
-}
-
-/// A cloud, and a folder with a spec and a `clouds.yaml` that leads there.
-async fn cloud(manners: Manners) -> (FakeCloud, Work) {
-    let cloud = FakeCloud::start(manners).await.unwrap();
-    let work = Work::new("ok", "");
-    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
-    (cloud, work)
+    pretence::manners(Duration::from_millis(1500))
 }
 
 /// Runs imgbuild while the cloud serves.
 async fn imgbuild(work: &Work, arguments: &[&str]) -> Output {
-    let mut command = tokio::process::Command::from(work.command(arguments));
-    command
-        .env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml"))
-        .env_remove("OS_CLOUD")
-        .kill_on_drop(true);
-    command.output().await.unwrap()
+    command(work, arguments).output().await.unwrap()
 }
 
 const BUILD: [&str; 6] = ["build", "quick.toml", "--cloud", "fake", "--format", "plain"];
@@ -217,22 +182,6 @@ async fn what_a_killed_build_left_in_the_cloud_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_done_in_a_cloud_is_refused_at_once() {
-    for (more, wanted) in [
-        ("[verify]\nssh = { user = \"root\" }\n", "not proved over SSH"),
-        (
-            "[[stages]]\nname = \"in\"\nafter = \"install\"\nssh = { run = [\"true\"] }\n",
-            "works in a guest",
-        ),
-    ] {
-        let work = Work::new("ok", more);
-        let output = imgbuild(&work, &BUILD).await;
-        let said = text(&output.stderr);
-        assert!(!output.status.success() && said.contains(wanted), "{wanted}: {said}");
-    }
-}
-
-#[tokio::test]
 async fn older_images_go_when_the_new_one_is_proved_and_not_before() {
     let (cloud, work) = cloud(manners()).await;
     let keep = "[platform.openstack]\n[target.glance]\nname = \"quick\"\nkeep = 1\n";
@@ -350,4 +299,25 @@ async fn a_plan_names_everything_and_what_the_cloud_lacks() {
     let stages: Vec<_> =
         stages.lines().filter(|it| !it.contains("boots  ") && !it.contains("  from ")).collect();
     insta::assert_snapshot!("openstack_plan", stages.join("\n"));
+}
+
+#[test]
+fn what_is_not_done_in_a_cloud_is_said_before_anything_is_started() {
+    let cases = [
+        ("[verify]\nssh = { user = \"root\", command = \"true\" }\n", "`verify.ssh`"),
+        (
+            "[[stages]]\nname = \"change\"\nafter = \"install\"\nssh = { run = [\"true\"] }\n",
+            "`change`",
+        ),
+        ("[platform.openstack]\nfloating-ip = \"public\"\n", "floating-ip"),
+        ("boot = \"direct\"\n", "starts from its boot disk"),
+    ];
+    for (more, expected) in cases {
+        let work = Work::new("ok", more);
+        let output = work.command(&BUILD).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(expected) && said.contains("help:"), "{said}");
+        assert!(!work.path("work/runs").exists(), "{said}");
+    }
 }

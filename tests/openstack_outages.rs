@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod pretence;
 #[expect(dead_code, reason = "other tests use the rest of it")]
 mod quick;
 
@@ -14,48 +15,16 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use imgbuild::openstack::fake::{FakeCloud, Fault, Manners, When};
+use pretence::command;
 use quick::{Work, text};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-/// What the quick installer says when all goes well.
-const INSTALL: [&str; 10] = [
-    "[    0.000000] Linux version 6.1.0",
-    "imgbuild-quick: phase network",
-    "imgbuild-quick: phase components",
-    "imgbuild-quick: phase partitioning",
-    "imgbuild-quick: phase base-system",
-    "imgbuild-quick: phase packages",
-    "imgbuild-quick: packages 10/10",
-    "imgbuild-quick: phase boot-loader",
-    "imgbuild-quick: phase end",
-    "IMGBUILD-DONE",
-];
 /// Builds at once.
 const AT_ONCE: usize = 6;
 
 async fn cloud() -> (FakeCloud, Work) {
-    let manners = Manners {
-        guest: Some(Duration::from_millis(300)),
-        console: INSTALL.map(str::to_owned).into(),
-        booted: vec!["quickhost login: ".to_owned()],
-        console_when_off: true,
-        delay: Duration::from_millis(20),
-        ..Manners::default()
-    };
-    let cloud = FakeCloud::start(manners).await.unwrap();
-    let work = Work::new("ok", "");
-    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
-    (cloud, work)
-}
-
-/// Starts imgbuild; what it says is collected.
-fn command(work: &Work, arguments: &[&str]) -> tokio::process::Command {
-    let mut command = tokio::process::Command::from(work.command(arguments));
-    command
-        .env("OS_CLIENT_CONFIG_FILE", work.path("clouds.yaml"))
-        .env_remove("OS_CLOUD")
-        .kill_on_drop(true);
-    command
+    let delay = Duration::from_millis(20);
+    pretence::cloud(Manners { delay, ..pretence::manners(Duration::from_millis(300)) }).await
 }
 
 const BUILD: [&str; 6] = ["build", "quick.toml", "--cloud", "fake", "--format", "plain"];

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    model::{Build, Delivery, Openstack, Platform, Source, Target, UserAction, VerifyCondition},
+    model::{Build, Delivery, Openstack, Platform, Source, Target},
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
@@ -33,45 +33,6 @@ pub(super) fn settings(build: &Build) -> Option<&Openstack> {
 pub(super) fn connect(name: Option<&str>) -> Result<Cloud, Failure> {
     let config = openstack::config::load(name).map_err(|it| Failure::usage(*it))?;
     Cloud::new(config, Patience::default(), CancellationToken::new()).map_err(Failure::failed)
-}
-
-/// Refuses what cannot be done in a cloud, before anything is done.
-pub(super) fn check(build: &Build) -> Result<(), Failure> {
-    let refuse = |what: &str, help: &str| Err(Failure::usage(Plain::new(what, help)));
-    if matches!(build.target, Target::File(_)) {
-        return refuse(
-            "a file cannot be made in a cloud",
-            "use `target.glance` or `target.volume`, or --target",
-        );
-    }
-    if build.install.boot != crate::model::BootMethod::Disk {
-        return refuse(
-            "in a cloud the installer starts from a boot disk",
-            "leave `install.boot` out, or write `boot = \"disk\"`",
-        );
-    }
-    if build.install.delivery == Delivery::Volume {
-        return refuse(
-            "an answer file on a labelled volume cannot be handed to a server",
-            "use `delivery = \"metadata\"`, `\"config-drive\"` or `\"initrd\"`",
-        );
-    }
-    let verify = build.verify.as_ref();
-    if verify.is_some_and(|it| matches!(it.condition, VerifyCondition::Ssh(_))) {
-        return refuse(
-            "a result in a cloud is not proved over SSH",
-            "use `verify.login-prompt` or `verify.console`",
-        );
-    }
-    let in_guest =
-        |it: &UserAction| matches!(it, UserAction::Ssh { .. } | UserAction::Ansible { .. });
-    if let Some(stage) = build.stages.iter().find(|it| in_guest(&it.action)) {
-        return refuse(
-            &format!("the stage `{}` works in a guest, which is not done in a cloud", stage.name),
-            "do it in the answer file's last commands, or build on QEMU",
-        );
-    }
-    Ok(())
 }
 
 /// What a cloud has for a build.

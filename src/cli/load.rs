@@ -17,6 +17,7 @@ use crate::{
         Build, Checksums, Compression, DiskFormat, FileTarget, GlanceTarget, Openstack, Platform,
         Source, Target, VolumeTarget,
     },
+    plan::openstack::not_in_a_cloud,
     render::{self, Extras, Rendered},
     spec::{
         self, Checked, Mode, SpecErrors,
@@ -135,6 +136,9 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
         };
         if let Some(cloud) = &overrides.cloud {
             settings.cloud = Some(cloud.clone());
+        }
+        if let Some((what, help)) = not_in_a_cloud(build, &settings).into_iter().next() {
+            return Err(Failure::invalid(Plain::new(what, help)));
         }
         build.platform = Platform::Openstack(settings);
     } else if matches!(build.platform, Platform::Openstack(_)) {

@@ -68,7 +68,6 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
     }
     let plan = match (cloud::settings(build), &build.target) {
         (Some(settings), target) => {
-            cloud::check(build)?;
             plan::openstack::plan(build, settings, target, &command_line.text())
         }
         (None, Target::File(target)) => plan::qemu::plan(build, target, &command_line.text()),

@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use super::{Action, Plan, Planned, RootVolume, ServerInstall, Stage, qemu};
 use crate::{
     engine::{Lifetime, ResourceKind},
-    model::{Build, Firmware, Openstack, Source, Target},
+    model::{
+        BootMethod, Build, Delivery, Firmware, Openstack, Source, Target, UserAction, Verify,
+        VerifyCondition,
+    },
     units::{Size, Span},
 };
 
@@ -127,6 +130,48 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         qemu::place(&mut stages, stage, &machine);
     }
     Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
+}
+
+/// What a build asks for that is not done in a cloud, and what to do instead;
+/// said before anything is started, not in its middle.
+pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static str)> {
+    let mut found = Vec::new();
+    if build.install.boot != BootMethod::Disk {
+        found.push((
+            "in a cloud the installer starts from its boot disk".to_owned(),
+            "use `install.boot = \"disk\"`, or leave it out",
+        ));
+    }
+    if build.install.delivery == Delivery::Volume {
+        found.push((
+            "an answer file on a labelled volume cannot be handed to a server".to_owned(),
+            "use `delivery = \"metadata\"`, `\"config-drive\"` or `\"initrd\"`",
+        ));
+    }
+    if matches!(&build.verify, Some(Verify { condition: VerifyCondition::Ssh(_), .. })) {
+        found.push((
+            "`verify.ssh` cannot be proved in a cloud: its servers are not reached over SSH".to_owned(),
+            "use `verify.console` with what the system says when it works, or `verify.login-prompt`",
+        ));
+    }
+    for stage in &build.stages {
+        if matches!(stage.action, UserAction::Ssh { .. } | UserAction::Ansible { .. }) {
+            found.push((
+                format!(
+                    "the stage `{}` cannot run in a cloud: its servers are not reached over SSH",
+                    stage.name
+                ),
+                "do it in the answer file's last commands, or in a `command` or `external` stage",
+            ));
+        }
+    }
+    if cloud.floating_ip.is_some() {
+        found.push((
+            "`platform.openstack.floating-ip` has no use: nothing reaches the server".to_owned(),
+            "leave it out",
+        ));
+    }
+    found
 }
 
 /// Nova and Cinder count in whole GiB.
