@@ -233,9 +233,8 @@ pub enum When {
 /// The title of a request without the IDs in its path:
 /// `GET /image/v2/images/ID/file`.
 pub fn alike(title: &str) -> String {
-    let is_id = |it: &str| {
-        it.len() == 36 && it.bytes().all(|it| it.is_ascii_hexdigit() || it == b'-')
-    };
+    let is_id =
+        |it: &str| it.len() == 36 && it.bytes().all(|it| it.is_ascii_hexdigit() || it == b'-');
     title.split('/').map(|it| if is_id(it) { "ID" } else { it }).collect::<Vec<_>>().join("/")
 }
 
