@@ -282,8 +282,9 @@ async fn case(shape: Shape, fake: &FakeCloud, before: &[Thing]) -> Result<(), St
     // A port has no name of ours: it goes with its server.
     let has_server = secret.iter().any(|it| it.kind == "server");
     secret.retain(|it| {
-        !(reported.contains(it.name.as_str()) || reported.contains(it.id.as_str()))
-            && !(it.kind == "port" && has_server)
+        let is_told = reported.contains(it.name.as_str()) || reported.contains(it.id.as_str());
+        let goes_with_it = it.kind == "port" && has_server;
+        !(is_told || goes_with_it)
     });
     if !secret.is_empty() {
         return Err(format!("{secret:?} is left in secret; reported {reported:?}; {}", how()));
