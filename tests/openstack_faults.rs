@@ -38,6 +38,7 @@ fn patience() -> Patience {
         idle: Duration::from_secs(2),
         stored: Duration::from_secs(2),
         poll: quick,
+        away: Duration::from_secs(30),
     }
 }
 

@@ -433,7 +433,7 @@ impl<'a> Compute<'a> {
             &what,
             async || self.server(id).await,
             |seen| decide(&what, seen, until),
-            self.session.patience().poll,
+            self.session.patience(),
             deadline,
             self.session.cancel(),
         )

@@ -348,7 +348,7 @@ impl<'a> Images<'a> {
                     },
                 }
             },
-            self.session.patience().poll,
+            self.session.patience(),
             deadline,
             self.session.cancel(),
         )

@@ -56,6 +56,8 @@ pub struct Patience {
     pub stored: Duration,
     /// The pauses between looks at something that changes.
     pub poll: Backoff,
+    /// How long a service may be away while something of it is waited for.
+    pub away: Duration,
 }
 
 impl Default for Patience {
@@ -70,6 +72,7 @@ impl Default for Patience {
             idle: Duration::from_mins(2),
             stored: Duration::from_mins(30),
             poll: Backoff::new(Duration::from_secs(1), Duration::from_secs(12)),
+            away: Duration::from_mins(15),
         }
     }
 }

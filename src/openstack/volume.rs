@@ -416,7 +416,7 @@ impl<'a> Volumes<'a> {
                     state => Decision::Continue(state.to_string()),
                 }
             },
-            self.session.patience().poll,
+            self.session.patience(),
             deadline,
             self.session.cancel(),
         )

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Error;
+use super::{Error, Patience};
 use crate::CancellationToken;
 
 /// What a look saw.
@@ -70,20 +70,22 @@ impl Backoff {
 /// Looks until `decide` says that it is over.
 ///
 /// `observe` may fail: a 404 is [`Observation::Gone`], a transient failure is
-/// borne until the deadline, any other ends the wait. `what` names the thing
-/// in messages.
+/// borne as long as a service may be away, any other ends the wait: an image may
+/// travel for hours, a service that is gone for good is not waited for so long.
+/// `what` names the thing in messages.
 pub async fn wait<T, R>(
     what: &str,
     mut observe: impl AsyncFnMut() -> Result<T, Error>,
     mut decide: impl FnMut(Observation<T>) -> Decision<R>,
-    backoff: Backoff,
+    patience: &Patience,
     deadline: Instant,
     cancel: &CancellationToken,
 ) -> Result<R, Error> {
     let begin = Instant::now();
     let mut state = "unknown".to_owned();
     let mut trouble = None;
-    for pause in backoff.pauses() {
+    let mut answered = begin;
+    for pause in patience.poll.pauses() {
         let seen = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Error::Cancelled),
@@ -91,16 +93,22 @@ pub async fn wait<T, R>(
         };
         match seen {
             Ok(Ok(seen)) => match decide(Observation::Present(seen)) {
-                Decision::Continue(now) => (state, trouble) = (now, None),
+                Decision::Continue(now) => {
+                    (state, trouble, answered) = (now, None, Instant::now());
+                }
                 Decision::Done(done) => return Ok(done),
                 Decision::Fail(err) => return Err(err),
             },
             Ok(Err(err)) if err.is_missing() => match decide(Observation::Gone) {
-                Decision::Continue(now) => (state, trouble) = (now, None),
+                Decision::Continue(now) => {
+                    (state, trouble, answered) = (now, None, Instant::now());
+                }
                 Decision::Done(done) => return Ok(done),
                 Decision::Fail(err) => return Err(err),
             },
-            Ok(Err(err)) if err.is_transient() => trouble = Some(err),
+            Ok(Err(err)) if err.is_transient() && answered.elapsed() < patience.away => {
+                trouble = Some(err);
+            }
             Ok(Err(err)) => return Err(err),
             Err(_) => {}
         }
@@ -166,7 +174,7 @@ mod tests {
                 Observation::Present(n) => Decision::Continue(format!("BUILD {n}")),
                 Observation::Gone => Decision::Done(0),
             },
-            BACKOFF,
+            &Patience { poll: BACKOFF, ..Patience::default() },
             Instant::now() + Duration::from_secs(60 * minutes),
             cancel,
         )
@@ -190,6 +198,15 @@ mod tests {
         );
         let late = after(1, &cancel, |_| Err(broken())).await.unwrap_err();
         assert!(late.is_transient(), "the service's own words: {late}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_gone_for_good_is_not_waited_for_until_the_deadline() {
+        let begin = Instant::now();
+        let gone = after(240, &CancellationToken::new(), |_| Err(broken())).await.unwrap_err();
+        let away = Patience::default().away;
+        assert!(gone.is_transient(), "{gone}");
+        assert!((away..away + Duration::from_mins(1)).contains(&begin.elapsed()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -216,6 +216,9 @@ pub enum When {
     From(usize),
     /// So many whose title contains this, such as `POST /compute/v2.1/servers`.
     Matching(String, usize),
+    /// So many that are alike but for the IDs in their paths, which [`alike`]
+    /// leaves out.
+    Alike(String, usize),
     /// So many of one method whose path contains this.
     Request {
         /// `POST`; any where not given.
@@ -225,6 +228,14 @@ pub enum When {
         /// How many.
         times: usize,
     },
+}
+
+/// The title of a request without the IDs in its path:
+/// `GET /image/v2/images/ID/file`.
+pub fn alike(title: &str) -> String {
+    let is_id =
+        |it: &str| it.len() == 36 && it.bytes().all(|it| it.is_ascii_hexdigit() || it == b'-');
+    title.split('/').map(|it| if is_id(it) { "ID" } else { it }).collect::<Vec<_>>().join("/")
 }
 
 /// Something that is in the cloud.
@@ -335,6 +346,13 @@ impl FakeCloud {
         state.things()
     }
 
+    /// All that the cloud knows of something, by its ID, as its service shows it.
+    pub fn record(&self, id: &str) -> Option<serde_json::Value> {
+        let mut state = self.state();
+        state.tick();
+        state.record(id).cloned()
+    }
+
     fn control(&self) -> MutexGuard<'_, Control> {
         self.shared.control()
     }
@@ -363,6 +381,7 @@ impl Control {
             When::Nth(nth) => *nth == n,
             When::From(first) => *first <= n,
             When::Matching(part, times) => *times > 0 && title.contains(part.as_str()),
+            When::Alike(same, times) => *times > 0 && alike(title) == *same,
             When::Request { method, path, times } => {
                 let (asked, at) = title.split_once(' ').unwrap_or_default();
                 *times > 0
@@ -371,7 +390,8 @@ impl Control {
             }
         })?;
         let (when, fault) = &mut self.faults[hit];
-        if let When::Matching(_, times) | When::Request { times, .. } = when {
+        if let When::Matching(_, times) | When::Alike(_, times) | When::Request { times, .. } = when
+        {
             *times -= 1;
         }
         Some(*fault)

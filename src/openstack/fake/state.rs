@@ -141,6 +141,11 @@ impl State {
         self.tables.get(&kind)?.get(id)
     }
 
+    /// A thing of any kind.
+    pub(super) fn record(&self, id: &str) -> Option<&Value> {
+        self.tables.values().find_map(|it| it.get(id))
+    }
+
     /// A thing to change.
     pub(super) fn edit(&mut self, kind: Kind, id: &str) -> Option<&mut Map<String, Value>> {
         self.tables.get_mut(&kind)?.get_mut(id)?.as_object_mut()

@@ -30,8 +30,6 @@ const SHARE: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 4;
 /// Between two looks at the hypervisor's counters.
 const COUNTERS: Duration = Duration::from_mins(2);
-/// A cloud may be away for so long.
-const AWAY: Duration = Duration::from_mins(15);
 
 /// What is asked next of a server that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,12 +109,14 @@ impl Pace {
 pub(super) struct Outage {
     what: &'static str,
     since: Option<Instant>,
+    /// It may last so long.
+    limit: Duration,
 }
 
 impl Outage {
-    /// None so far; `what` names it in messages.
-    pub(super) const fn of(what: &'static str) -> Self {
-        Self { what, since: None }
+    /// None so far; `what` names it in messages. It may last for `limit`.
+    pub(super) const fn of(what: &'static str, limit: Duration) -> Self {
+        Self { what, since: None, limit }
     }
 
     /// Whether it is away.
@@ -145,7 +145,7 @@ impl Outage {
                     teller.warn(format!("{what} does not answer, waiting for it: {error}"));
                     Instant::now()
                 });
-                if since.elapsed() > AWAY { Err(of(error)) } else { Ok(None) }
+                if since.elapsed() > self.limit { Err(of(error)) } else { Ok(None) }
             }
             Err(error) => Err(of(error)),
         }
@@ -214,7 +214,7 @@ mod tests {
         };
         let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
         let teller = Teller::new(sender);
-        let mut outage = Outage::of("nova");
+        let mut outage = Outage::of("nova", Duration::from_mins(15));
         for _ in 0..3 {
             assert_eq!(outage.bear::<()>(Err(away()), &teller).unwrap(), None);
         }
@@ -225,9 +225,9 @@ mod tests {
         }
         assert_eq!(n_told, 2, "once that it is away, once that it is back");
 
-        outage.since = Instant::now().checked_sub(AWAY * 2);
+        outage.since = Instant::now().checked_sub(outage.limit * 2);
         assert!(outage.bear::<()>(Err(away()), &teller).is_err(), "not for ever");
-        let mut outage = Outage::of("nova");
+        let mut outage = Outage::of("nova", Duration::from_mins(15));
         assert!(outage.bear::<()>(Err(Error::Cancelled), &teller).is_err());
     }
 }

@@ -63,7 +63,9 @@ impl OpenstackRunner {
         let mut began: Option<Instant> = None;
         let mut pace = Pace::among(&self.crowd);
         // Nova may know a server whose hypervisor does not answer.
-        let (mut nova, mut hypervisor) = (Outage::of("nova"), Outage::of("the server's console"));
+        let away = cloud.session().patience().away;
+        let mut nova = Outage::of("nova", away);
+        let mut hypervisor = Outage::of("the server's console", away);
         let mut end = None;
         let failure = 'watching: loop {
             let at = began.map(|it| it.elapsed()).unwrap_or_default();
