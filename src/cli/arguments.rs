@@ -230,9 +230,10 @@ pub struct Validate {
     /// Specs (.toml, .yaml) and answer files
     #[arg(required = true)]
     pub specs: Vec<Utf8PathBuf>,
-    /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
+    /// Also ask this machine's validators (ksvalidator, debconf, xmllint), which
+    /// take their time; they decide
     #[arg(long)]
-    pub built_in: bool,
+    pub validators: bool,
     /// Mend answer files that reboot, halt or ask, and show what was written
     #[arg(long)]
     pub fix: bool,
@@ -347,6 +348,9 @@ pub struct Lint {
     /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)
     #[arg(long)]
     pub built_in: bool,
+    /// Ask them also of more than 16 files
+    #[arg(long, conflicts_with = "built_in")]
+    pub validators: bool,
     /// The operating system it is for, where the file does not say so
     #[arg(short = 'v', long = "os", value_name = "ID")]
     pub os: Option<String>,

@@ -96,7 +96,7 @@ async fn validate_one(
     for loaded in &all {
         match check_answers(loaded) {
             Ok((mut findings, rendered)) => {
-                if !arguments.built_in {
+                if arguments.validators {
                     let os = &loaded.build().os;
                     let redactor = prepare::redactor(loaded.build(), &rendered);
                     let request = Request {
@@ -190,11 +190,23 @@ fn reports_of(error: &dyn miette::Diagnostic, path: &Utf8Path) -> Vec<Report> {
     if parts.is_empty() { vec![one(error)] } else { parts }
 }
 
+/// Of more files than these the host's validators, which take 50 to 300 ms each,
+/// are asked on demand only.
+const MOST_ASKED: usize = 16;
+
 /// `imgbuild lint`
 pub(super) async fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Failure> {
     let catalogue = load::catalogue(&cx.home)?;
     let mut reports = Vec::new();
     let mut is_wrong = false;
+    let asks = arguments.validators || (!arguments.built_in && arguments.files.len() <= MOST_ASKED);
+    if !asks && !arguments.built_in {
+        _ = writeln!(
+            std::io::stderr(),
+            "more than {MOST_ASKED} files: the built-in rules alone decide, --validators asks \
+             this machine's validators too"
+        );
+    }
     for path in &arguments.files {
         let mut text = load::read(path)?;
         let mut inspection = answer::inspect(path.as_str(), &text, &catalogue);
@@ -210,7 +222,7 @@ pub(super) async fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Fail
         }
         let mut findings = answer::lint(&inspection, os.as_deref(), &text);
         let mut verdict = Verdict::BuiltIn;
-        if !arguments.built_in {
+        if asks {
             let request = Request {
                 dialect: inspection.dialect,
                 os: os.as_deref(),
