@@ -27,9 +27,11 @@ impl MachineFailed {
         network: &[String],
         redactor: &Redactor,
     ) -> Self {
+        let judgement = masked(judgement, redactor);
         let line = judgement.line.clone().unwrap_or_default();
+        let last_lines: Vec<String> = last_lines.iter().map(|it| redactor.mask(it)).collect();
         let context: &[String] =
-            if judgement.context.is_empty() { last_lines } else { &judgement.context };
+            if judgement.context.is_empty() { &last_lines } else { &judgement.context };
         let position = context.iter().rposition(|it| !line.is_empty() && it.contains(&line));
         let from = position.unwrap_or(context.len()).saturating_sub(SHOWN);
         let until = position.map_or(context.len(), |it| (it + 2).min(context.len()));
@@ -37,13 +39,12 @@ impl MachineFailed {
         let mut at = None;
         for (n, shown) in context.iter().enumerate().take(until).skip(from) {
             if position == Some(n) {
-                at = Some((text.len(), redactor.mask(shown).len()).into());
+                at = Some((text.len(), shown.len()).into());
             }
-            text.push_str(&redactor.mask(shown));
+            text.push_str(shown);
             text.push('\n');
         }
         if position.is_none() && !line.is_empty() {
-            let line = redactor.mask(&line);
             at = Some((text.len(), line.len()).into());
             text.push_str(&line);
             text.push('\n');
@@ -57,6 +58,20 @@ impl MachineFailed {
     pub fn judgement(&self) -> &Judgement {
         &self.judgement
     }
+}
+
+/// Everything in it that a console's text went into, without secrets: an
+/// installer may well complain of the very password that it was given.
+fn masked(mut judgement: Box<Judgement>, redactor: &Redactor) -> Box<Judgement> {
+    let it = &mut *judgement;
+    it.meaning = redactor.mask(&it.meaning);
+    for text in [&mut it.remedy, &mut it.directive, &mut it.doubt, &mut it.line] {
+        *text = text.take().map(|text| redactor.mask(&text));
+    }
+    for line in &mut it.context {
+        *line = redactor.mask(line);
+    }
+    judgement
 }
 
 impl fmt::Display for MachineFailed {
