@@ -93,6 +93,25 @@ fn an_error_of_the_installer_is_told_in_its_words() {
 }
 
 #[test]
+fn a_log_that_is_written_to_a_port_is_kept_without_the_secrets_in_it() {
+    // It complains of the number of packages, which it repeats.
+    let work = Work::with("ok", "packages = {{ password }}", "");
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let spec = spec.replace("os = \"quick\"", "os = \"quick-port\"");
+    fs_err::write(work.path("quick.toml"), spec).unwrap();
+    let output = build(&work);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("installer/syslog"), "{said}");
+    let runs = fs_err::read_dir(work.path("work/runs")).unwrap();
+    let run = runs.map(|it| it.unwrap().path()).next().unwrap();
+    let log = fs_err::read_to_string(run.join("installer/syslog")).unwrap();
+    let complaint = "is not a whole number: <sensitive:password>";
+    assert!(log.lines().any(|it| it.ends_with(complaint)), "{log}");
+    assert!(!text(&work.everything(&output)).contains(SECRET), "the password is somewhere");
+}
+
+#[test]
 fn a_question_that_nobody_answers_is_a_failure() {
     let said = failure("ask");
     assert!(said.contains("which disk is to be erased"), "{said}");

@@ -129,6 +129,7 @@ partial! {
         machine: String,
         x86_64_level: Level,
         disk_device: String,
+        log_port: String,
     } tables {}
 }
 
@@ -364,6 +365,7 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
             machine: needed(&machine.machine, "machine.machine")?,
             x86_64_level: machine.x86_64_level.map_or(1, |it| it.0),
             disk_device: needed(&machine.disk_device, "machine.disk-device")?,
+            log_port: machine.log_port.clone(),
         },
         boot: BootParameters {
             always: list(&boot.always)?,

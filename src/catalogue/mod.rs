@@ -174,6 +174,10 @@ pub struct MachineNeeds {
     pub x86_64_level: u8,
     /// The first disk, as the installer names it: `/dev/vda`.
     pub disk_device: String,
+    /// The virtio-serial port that the installer writes its own log to, where
+    /// it finds one of this name.
+    #[serde(default)]
+    pub log_port: Option<String>,
 }
 
 fn one() -> u8 {

@@ -155,6 +155,9 @@ pub struct InstallAction {
     pub dialect: Dialect,
     /// The machine it runs in.
     pub machine: Machine,
+    /// The virtio-serial port that it writes its own log to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_port: Option<String>,
     /// What the spec says of it.
     pub install: Install,
 }

@@ -54,6 +54,7 @@ pub fn plan(build: &Build, target: &FileTarget, command_line: &str) -> Plan {
                 installer: build.os.installer,
                 dialect: build.os.dialect,
                 machine: machine.clone(),
+                log_port: build.os.machine.log_port.clone(),
                 install: install.clone(),
             })),
         },

@@ -68,10 +68,17 @@ impl ConsoleLog {
     }
 }
 
+/// What was held back is not lost, however the machine's watch ends.
+impl Drop for ConsoleLog {
+    fn drop(&mut self) {
+        _ = self.finish();
+    }
+}
+
 /// Where an installer's own log is kept, below a run's folder.
 pub const SYSTEM_LOG: &str = "installer/syslog";
 
-/// The system log of a guest that sends it. There is no file until it does.
+/// The log of an installer that sends it. There is no file until it does.
 pub(super) struct SystemLog {
     path: Utf8PathBuf,
     redactor: Redactor,
@@ -85,18 +92,27 @@ impl SystemLog {
     }
 
     /// Writes a message.
-    pub(super) fn write(&mut self, line: &str) -> io::Result<()> {
-        let log = match &mut self.log {
-            Some(log) => log,
+    pub(super) fn line(&mut self, line: &str) -> io::Result<()> {
+        let log = self.log()?;
+        log.write(line.as_bytes())?;
+        log.write(b"\n")
+    }
+
+    /// Writes a part of it, which may begin and end anywhere.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.log()?.write(bytes)
+    }
+
+    fn log(&mut self) -> io::Result<&mut ConsoleLog> {
+        match &mut self.log {
+            Some(log) => Ok(log),
             none => {
                 if let Some(folder) = self.path.parent() {
                     fs_err::create_dir_all(folder)?;
                 }
-                none.insert(ConsoleLog::create(&self.path, self.redactor.clone())?)
+                Ok(none.insert(ConsoleLog::create(&self.path, self.redactor.clone())?))
             }
-        };
-        log.write(line.as_bytes())?;
-        log.write(b"\n")
+        }
     }
 }
 

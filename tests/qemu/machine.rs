@@ -137,6 +137,31 @@ async fn the_ways_a_guest_can_end_are_told_apart() {
     }
 }
 
+/// Writes to the virtio-serial port of a name, as Anaconda's rsyslog does.
+const TO_THE_PORT: &str = r#"
+for port in /sys/class/virtio-ports/*; do
+    if [ "$(cat "$port/name")" = org.example.log.0 ]; then
+        echo 'the last words of a log' >"/dev/${port##*/}"
+    fi
+done
+poweroff -f
+"#;
+
+#[tokio::test]
+async fn a_guest_may_write_a_log_to_a_port() {
+    let _alone = alone().await;
+    let folder = Folder::new();
+    LocalSet::new()
+        .run_until(async {
+            let mut spec = scripted(folder.path(), TO_THE_PORT);
+            spec.log_port = Some("org.example.log.0".to_owned());
+            let run = run_all(&spec, metadata(), folder.path()).await;
+            assert_eq!(run.end, End::PoweredOff, "{run:?}");
+            assert_eq!(run.log, "the last words of a log\n", "{}", run.console);
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn a_machine_without_room_for_its_disk_does_not_wait_for_ever() {
     let _alone = alone().await;

@@ -15,10 +15,12 @@ answer=
 cmdline_variant=
 cmdline_disk=
 log_host=
+log_port=
 
 say() {
     echo "imgbuild-quick: $*"
     if [ -S /dev/log ]; then logger -t imgbuild-quick "$*"; fi
+    if [ -n "$log_port" ]; then echo "imgbuild-quick: $*" >"$log_port"; fi
 }
 
 forever() { while :; do sleep 3600; done; }
@@ -48,6 +50,13 @@ load_modules() {
         insmod "/modules/$module.ko" 2>/dev/null
     done </modules/order
     mdev -s
+}
+
+# As Anaconda does, without a word on the command line.
+find_log_port() {
+    for path in /sys/class/virtio-ports/*; do
+        if [ "$(cat "$path/name" 2>/dev/null)" = imgbuild.quick.log.0 ]; then log_port=/dev/${path##*/}; fi
+    done
 }
 
 read_boot_parameters() {
@@ -246,6 +255,7 @@ spoil() {
 
 read_boot_parameters
 load_modules
+find_log_port
 say "Debian $(uname -r), variant ${variant:-from the answer file}"
 
 say "phase network"

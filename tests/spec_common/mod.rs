@@ -129,6 +129,7 @@ fn machine(memory_minimum: u64, memory: u64, disk_gib: u64) -> MachineNeeds {
         machine: "q35".to_owned(),
         x86_64_level: 1,
         disk_device: "/dev/vda".to_owned(),
+        log_port: None,
     }
 }
 

@@ -17,6 +17,8 @@ pub mod descriptors {
     pub const GUEST_WIRE: i32 = 22;
     /// The user-mode network.
     pub const NETWORK_WIRE: i32 = 23;
+    /// What the guest writes to its port for logs.
+    pub const LOG: i32 = 24;
 }
 
 /// A machine to start.
@@ -52,6 +54,8 @@ pub struct MachineSpec {
     pub forwards: Vec<(u16, u16)>,
     /// Whether a BIOS writes to the serial console as well as to the screen.
     pub bios_on_console: bool,
+    /// The name of a virtio-serial port that the guest may write a log to.
+    pub log_port: Option<String>,
     /// More arguments, as they are.
     pub more: Vec<String>,
 }
@@ -113,6 +117,14 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
     line.pair("-serial", "chardev:console");
     line.pair("-chardev", &format!("socket,id=qmp,fd={}", descriptors::QMP));
     line.pair("-mon", "chardev=qmp,mode=control");
+    if let Some(name) = &spec.log_port {
+        line.pair("-device", "virtio-serial-pci,id=ports");
+        line.pair("-chardev", &format!("socket,id=log,fd={}", descriptors::LOG));
+        line.pair(
+            "-device",
+            &format!("virtserialport,bus=ports.0,chardev=log,name={}", name.replace(',', ",,")),
+        );
+    }
     network(spec, &mut line);
     if let Some(uefi) = &spec.uefi {
         let code = file(&uefi.code);
@@ -275,6 +287,7 @@ mod tests {
             nic: "virtio-net-pci".into(),
             forwards: vec![(2222, 22)],
             bios_on_console: false,
+            log_port: None,
             more: vec![],
         }
     }

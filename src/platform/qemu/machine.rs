@@ -91,6 +91,8 @@ pub struct Machine {
     qmp: Rc<Qmp>,
     events: mpsc::UnboundedReceiver<QmpEvent>,
     console: UnixStream,
+    /// Where the guest may write a log, until it cannot any more.
+    log: Option<UnixStream>,
     wire: Wire,
     seen: mpsc::Receiver<Seen>,
     errors: Utf8PathBuf,
@@ -102,6 +104,8 @@ pub struct Machine {
 pub enum Happening {
     /// The serial console said something.
     Console(Vec<u8>),
+    /// The guest wrote to its port for logs.
+    Log(Vec<u8>),
     /// Something was seen on the network.
     Network(Seen),
     /// The machine ended.
@@ -122,6 +126,11 @@ impl Machine {
         let (qmp, qmp_end) = UnixStream::pair().map_err(not_started)?;
         let (guest, guest_end) = UnixStream::pair().map_err(not_started)?;
         let (network, network_end) = UnixStream::pair().map_err(not_started)?;
+        let (log, log_end) = match &spec.log_port {
+            Some(_) => UnixStream::pair().map(|(it, end)| (Some(it), Some(end))),
+            None => Ok((None, None)),
+        }
+        .map_err(not_started)?;
         let errors = folder.join(format!("qemu-{}.txt", spec.name));
         let error_file = fs_err::File::create(&errors).map_err(not_started)?.into_parts().0;
         let mut command = guard.command(&spec.program);
@@ -132,12 +141,13 @@ impl Machine {
             .stdout(Stdio::null())
             .stderr(error_file);
         let mut mappings = Vec::new();
-        for (end, child_fd) in [
+        let ends = [
             (console_end, descriptors::CONSOLE),
             (qmp_end, descriptors::QMP),
             (guest_end, descriptors::GUEST_WIRE),
             (network_end, descriptors::NETWORK_WIRE),
-        ] {
+        ];
+        for (end, child_fd) in ends.into_iter().chain(log_end.map(|it| (it, descriptors::LOG))) {
             let end = end.into_std().map_err(not_started)?;
             mappings.push(FdMapping { parent_fd: OwnedFd::from(end), child_fd });
         }
@@ -151,7 +161,8 @@ impl Machine {
         drop(command);
         let (wire, seen) = Wire::join(guest, network, metadata);
         let (qmp, events) = Qmp::begin(qmp);
-        let mut machine = Self { child, qmp, events, console, wire, seen, errors, ended: None };
+        let mut machine =
+            Self { child, qmp, events, console, log, wire, seen, errors, ended: None };
         machine.greet(spec).await?;
         Ok(machine)
     }
@@ -187,21 +198,26 @@ impl Machine {
     /// Waits until something happens. After the end nothing does.
     pub async fn next(&mut self) -> Happening {
         let mut bytes = Vec::with_capacity(64 << 10);
+        let mut logged = Vec::with_capacity(4 << 10);
         loop {
             if let Some(end) = &self.ended {
-                // What the console still holds comes before the end.
-                if let Ok(Ok(n)) = tokio::time::timeout(
-                    Duration::from_millis(50),
-                    self.console.read_buf(&mut bytes),
-                )
-                .await
-                    && n > 0
-                {
+                // What the console and the log still hold comes before the end.
+                let rest = Duration::from_millis(50);
+                let read = self.console.read_buf(&mut bytes);
+                if let Ok(Ok(1..)) = tokio::time::timeout(rest, read).await {
                     return Happening::Console(bytes);
+                }
+                let read = read_log(&mut self.log, &mut logged);
+                if let Ok(Ok(1..)) = tokio::time::timeout(rest, read).await {
+                    return Happening::Log(logged);
                 }
                 return Happening::Ended(end.clone());
             }
             tokio::select! {
+                read = read_log(&mut self.log, &mut logged) => match read {
+                    Ok(1..) => return Happening::Log(logged),
+                    _ => self.log = None,
+                },
                 read = self.console.read_buf(&mut bytes) => match read {
                     Ok(n) if n > 0 => return Happening::Console(bytes),
                     _ => self.ended = Some(self.died().await),
@@ -288,6 +304,14 @@ impl Machine {
         if fs_err::metadata(&self.errors).is_ok_and(|it| it.len() == 0) {
             _ = fs_err::remove_file(&self.errors);
         }
+    }
+}
+
+/// Waits for ever where there is no log to be read.
+async fn read_log(log: &mut Option<UnixStream>, bytes: &mut Vec<u8>) -> std::io::Result<usize> {
+    match log {
+        Some(log) => log.read_buf(bytes).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -55,6 +55,7 @@ impl QemuRunner {
         let kernel = fetched.kernel.path.clone();
         let mut spec = self.machine("install", planned, root, Some(&kernel), cx).await?;
         spec.cdrom.clone_from(&fetched.iso);
+        spec.log_port.clone_from(&action.log_port);
         if matches!(install.delivery, Delivery::ConfigDrive | Delivery::Volume) {
             spec.disks.push(Disk {
                 path: context.folder.file(files::ANSWER_VOLUME),

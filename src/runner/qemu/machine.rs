@@ -76,6 +76,7 @@ impl QemuRunner {
             nic: planned.nic.clone(),
             forwards: vec![],
             bios_on_console: false,
+            log_port: None,
             more: qemu.arguments.clone(),
         })
     }

@@ -94,7 +94,6 @@ impl QemuRunner {
             let mut findings = Vec::new();
             tokio::select! {
                 () = cancel.cancelled() => {
-                    _ = log.finish();
                     machine.stop().await;
                     return Err(StageError::Cancelled);
                 }
@@ -112,7 +111,8 @@ impl QemuRunner {
                             answer_fetched = true;
                         }
                     }
-                    Happening::Network(Seen::Log { line }) => system_log.write(&line).map_err(io)?,
+                    Happening::Network(Seen::Log { line }) => system_log.line(&line).map_err(io)?,
+                    Happening::Log(bytes) => system_log.write(&bytes).map_err(io)?,
                     Happening::Network(Seen::Request { status: ..400, .. }) => {}
                     Happening::Network(failed) => {
                         let line = failed.to_string();
@@ -127,7 +127,6 @@ impl QemuRunner {
                         }
                     }
                     Happening::Ended(end) => {
-                        _ = log.finish();
                         match watcher.conclude(&end_of(end), began.elapsed()) {
                             Outcome::Success(_) => {
                                 machine.stop().await;
@@ -156,11 +155,9 @@ impl QemuRunner {
                 } } => {
                     match done {
                         Ok(()) => {
-                            _ = log.finish();
                             return Ok(Watched::Reached(Box::new(machine)));
                         }
                         Err(error) => {
-                            _ = log.finish();
                             self.picture(&machine, &spec.name).await;
                             machine.stop().await;
                             return Err(error);
@@ -191,7 +188,6 @@ impl QemuRunner {
                     // Whoever waits for something else is not done by a login prompt.
                     let is_awaited = meanwhile.is_none();
                     if is_awaited {
-                        _ = log.finish();
                         return Ok(Watched::Reached(Box::new(machine)));
                     }
                 }
@@ -200,7 +196,6 @@ impl QemuRunner {
             }
             if began.elapsed() > total + Duration::from_secs(30) {
                 // The watcher should have said so; nothing may wait for ever.
-                _ = log.finish();
                 machine.stop().await;
                 return Err(StageError::TimedOut(crate::units::Span::secs(total.as_secs())));
             }
@@ -232,13 +227,13 @@ impl QemuRunner {
                         watcher.feed(&bytes, at);
                     }
                     Happening::Ended(_) => return,
-                    Happening::Network(Seen::Log { line }) => _ = system_log.write(&line),
+                    Happening::Network(Seen::Log { line }) => _ = system_log.line(&line),
+                    Happening::Log(bytes) => _ = system_log.write(&bytes),
                     Happening::Network(_) => {}
                 }
             }
         };
         _ = tokio::time::timeout(AFTERWORDS, afterwords).await;
-        _ = log.finish();
         self.picture(&machine, name).await;
         machine.stop().await;
         let last = watcher.last_lines();

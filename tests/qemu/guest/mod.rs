@@ -66,6 +66,7 @@ pub(crate) fn bare() -> MachineSpec {
         nic: "virtio-net-pci".into(),
         forwards: vec![],
         bios_on_console: false,
+        log_port: None,
         more: vec![],
     }
 }
@@ -105,17 +106,19 @@ pub(crate) fn guest_folder() -> Utf8PathBuf {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) console: String,
+    pub(crate) log: String,
     pub(crate) seen: Vec<Seen>,
     pub(crate) end: End,
 }
 
 /// Runs a machine to its end.
 pub(crate) async fn run(machine: &mut Machine) -> Run {
-    let (mut console, mut seen) = (String::new(), Vec::new());
+    let (mut console, mut log, mut seen) = (String::new(), String::new(), Vec::new());
     let all = async {
         loop {
             match machine.next().await {
                 Happening::Console(bytes) => console.push_str(&String::from_utf8_lossy(&bytes)),
+                Happening::Log(bytes) => log.push_str(&String::from_utf8_lossy(&bytes)),
                 Happening::Network(it) => seen.push(it),
                 Happening::Ended(end) => return end,
             }
@@ -123,7 +126,7 @@ pub(crate) async fn run(machine: &mut Machine) -> Run {
     };
     let end = tokio::time::timeout(Duration::from_mins(4), all).await;
     let Ok(end) = end else { panic!("the guest does not end:\n{console}\n{seen:#?}") };
-    Run { console, seen, end }
+    Run { console, log, seen, end }
 }
 
 /// Starts a machine, runs it to its end, stops it.
