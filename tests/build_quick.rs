@@ -59,9 +59,7 @@ fn a_spec_becomes_an_image_that_was_booted() {
     assert_eq!(work.machines(), Vec::<u32>::new());
     let all = text(&work.everything(&output));
     assert!(!all.contains(SECRET), "the password is somewhere");
-    let runs = fs_err::read_dir(work.path("work/runs")).unwrap();
-    let run = runs.map(|it| it.unwrap().path()).next().unwrap();
-    let log = fs_err::read_to_string(run.join("installer/syslog")).unwrap();
+    let log = fs_err::read_to_string(work.run().join("installer/syslog")).unwrap();
     assert!(log.lines().any(|it| it.ends_with("imgbuild-quick: phase packages")), "{log}");
 
     // Nothing has changed: nothing is done, and the path is printed all the same.
@@ -71,6 +69,26 @@ fn a_spec_becomes_an_image_that_was_booted() {
     assert!(text(&again.stderr).contains("nothing has changed"), "{}", text(&again.stderr));
     assert_eq!(text(&again.stdout), printed);
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn pictures_of_each_phase_are_taken_on_request() {
+    let work = Work::new("ok", "[verify]\nconsole = \"quickhost login:\"\n");
+    let arguments = ["build", "quick.toml", "--format", "plain", "--screenshots"];
+    let output = work.command(&arguments).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let run = work.run();
+    let names =
+        ["network", "components", "partitioning", "packages", "boot-loader", "end", "verify"]
+            .map(|it| format!("screenshot-{it}"));
+    let report = fs_err::read_to_string(run.join("report.html")).unwrap();
+    let mut places = Vec::new();
+    for name in names {
+        let picture = fs_err::read(run.join(format!("{name}.png"))).unwrap();
+        assert!(picture.starts_with(b"\x89PNG"), "{name}");
+        places.push(report.find(&format!("alt=\"{name}\"")).unwrap());
+    }
+    assert!(places.is_sorted(), "in the order in which they were taken: {places:?}");
 }
 
 #[test]
@@ -103,9 +121,7 @@ fn a_log_that_is_written_to_a_port_is_kept_without_the_secrets_in_it() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("installer/syslog"), "{said}");
-    let runs = fs_err::read_dir(work.path("work/runs")).unwrap();
-    let run = runs.map(|it| it.unwrap().path()).next().unwrap();
-    let log = fs_err::read_to_string(run.join("installer/syslog")).unwrap();
+    let log = fs_err::read_to_string(work.run().join("installer/syslog")).unwrap();
     let complaint = "is not a whole number: <sensitive:password>";
     assert!(log.lines().any(|it| it.ends_with(complaint)), "{log}");
     assert!(!text(&work.everything(&output)).contains(SECRET), "the password is somewhere");
@@ -126,6 +142,12 @@ fn silence_without_work_is_a_failure() {
 #[test]
 fn a_reboot_instead_of_a_poweroff_is_a_failure() {
     assert!(failure("reboot").contains("reboot"));
+}
+
+#[test]
+fn a_halt_instead_of_a_poweroff_is_a_failure_although_the_machine_runs_on() {
+    let said = failure("halt");
+    assert!(said.contains("halt"), "{said}");
 }
 
 #[test]

@@ -242,6 +242,7 @@ async fn case(shape: Shape, fake: &FakeCloud, before: &[Thing]) -> Result<(), St
         inputs: DIGEST.to_owned(),
         digests: BTreeMap::new(),
         key: None,
+        screenshots: false,
     };
     let runner =
         InCloud { runner: OpenstackRunner::new(QemuRunner::new(context), cloud, place), folder };

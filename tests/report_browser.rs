@@ -36,8 +36,7 @@ fn a_report_tells_the_story_of_a_failure() {
     let work = Work::new("fail", "");
     let built = work.command(&["build", "quick.toml", "--format", "plain"]).output().unwrap();
     assert_eq!(built.status.code(), Some(1), "{}", text(&built.stderr));
-    let runs = fs_err::read_dir(work.path("work/runs")).unwrap();
-    let page = runs.map(|it| it.unwrap().path().join("report.html")).next().unwrap();
+    let page = work.run().join("report.html");
     let source = fs_err::read_to_string(&page).unwrap();
     // Nothing is fetched from anywhere, and nothing runs.
     for outside in ["src=\"http", "href=\"http", "url(", "<script", "<link", "@import"] {

@@ -310,6 +310,11 @@ pub struct Build {
     /// Mend answer files that reboot, halt or ask, and show what was written
     #[arg(long)]
     pub fix: bool,
+    /// Take a picture of the screen at each phase of the installer (QEMU)
+    ///
+    /// They are kept with the run and shown in its report. A failure has one in any case.
+    #[arg(long)]
+    pub screenshots: bool,
     /// Go on with a run that was killed or kept, by its ID
     #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,

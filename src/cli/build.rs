@@ -279,7 +279,11 @@ impl Builds<'_> {
         begin(&mut journal, arguments, &run, &prepared)?;
         self.begun.borrow_mut().push(Begun { run: run.clone(), journal: journal_path });
         let cloud = in_cloud.as_ref().map(|it| it.0.cloud.clone());
-        let context = prepared.context(cx, &folder, &run, cloud).await?;
+        let mut context = prepared.context(cx, &folder, &run, cloud).await?;
+        context.screenshots = arguments.screenshots;
+        if arguments.screenshots && in_cloud.is_some() {
+            teller.warn("a cloud gives no pictures of the screen: --screenshots is for QEMU");
+        }
         let key = context.key.clone();
         let local = QemuRunner::new(context);
         let turn = in_cloud.as_ref().map(|it| it.2);

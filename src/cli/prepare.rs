@@ -141,6 +141,7 @@ impl Prepared {
             inputs: self.inputs.clone(),
             digests: digests(self),
             key,
+            screenshots: false,
         })
     }
 

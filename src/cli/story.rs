@@ -114,8 +114,13 @@ fn facts(prepared: &Prepared, outcome: &Outcome) -> Vec<Fact> {
     facts
 }
 
+/// In the order in which they were taken.
 fn pictures(folder: &RunFolder) -> Vec<Picture> {
-    names(folder.path(), |it| it.ends_with(".png"))
+    let mut names = names(folder.path(), |it| it.ends_with(".png"));
+    names.sort_by_cached_key(|it| {
+        fs_err::metadata(folder.file(it)).and_then(|it| it.modified()).ok()
+    });
+    names
         .into_iter()
         .filter_map(|name| {
             let bytes = fs_err::read(folder.file(&name)).ok()?;

@@ -113,6 +113,12 @@ idle = "15s"
         left
     }
 
+    /// The folder of its run.
+    pub fn run(&self) -> PathBuf {
+        let runs = fs_err::read_dir(self.path("work/runs")).unwrap();
+        runs.map(|it| it.unwrap().path()).next().unwrap()
+    }
+
     /// QEMU processes that use this folder.
     pub fn machines(&self) -> Vec<u32> {
         let folder = self.folder.path().to_string_lossy().into_owned();

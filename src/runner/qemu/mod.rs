@@ -55,6 +55,8 @@ pub struct Context {
     pub digests: BTreeMap<String, String>,
     /// The key that guests let in, where one was made.
     pub key: Option<BuildKey>,
+    /// Whether a picture is taken at each phase, not of failures alone.
+    pub screenshots: bool,
 }
 
 /// Performs the stages of a build on QEMU.

@@ -171,6 +171,9 @@ impl QemuRunner {
                     Finding::PhaseReached { phase, at } => {
                         if installs {
                             cx.phase(phase.as_str(), at)?;
+                            if context.screenshots {
+                                self.picture(&machine, phase.as_str()).await;
+                            }
                         }
                     }
                     Finding::Progress(progress) => tell(&progress, cx),
@@ -188,6 +191,9 @@ impl QemuRunner {
                     // Whoever waits for something else is not done by a login prompt.
                     let is_awaited = meanwhile.is_none();
                     if is_awaited {
+                        if context.screenshots {
+                            self.picture(&machine, &spec.name).await;
+                        }
                         return Ok(Watched::Reached(Box::new(machine)));
                     }
                 }
@@ -241,7 +247,8 @@ impl QemuRunner {
         Err(StageError::of(failed))
     }
 
-    /// Takes a picture of the screen. It is a help, so its failure is none.
+    /// Takes a picture of the screen, named after a machine or a phase. It is a
+    /// help, so its failure is none.
     pub(super) async fn picture(&self, machine: &Machine, name: &str) {
         let file = if name == "install" {
             "screenshot.png".to_owned()
