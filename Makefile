@@ -55,6 +55,10 @@ test-pykickstart: ## Templates beside pykickstart and the published schemas; KIC
 	  $(if $(KICKSTARTS),IMGBUILD_KICKSTARTS=$(abspath $(KICKSTARTS))) \
 	  $(CARGO) test --locked --test lint_pykickstart --test answer_templates -- --include-ignored --nocapture
 
+.PHONY: corpus
+corpus: ## What is made of each console log in tests/consoles, with precision and recall
+	$(CARGO) test --locked --test console_corpus -- --nocapture
+
 .PHONY: test-rows
 test-rows: setup quick-installer ## Every system of the catalogue, from its spec to the kernel that reads its parameters
 	$(CARGO) test --locked --test boot_rows -- --include-ignored --nocapture

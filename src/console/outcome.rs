@@ -133,7 +133,7 @@ pub(super) fn conclude(known: Known<'_>, end: &End, at: Duration) -> Outcome {
         ),
         (End::Panicked, _) => (
             "watch/panicked",
-            format!("the kernel panicked in phase {phase}"),
+            format!("the guest's kernel panicked in phase {phase}, as its pvpanic device says"),
             Some(Cause::Kernel),
             "look at the last lines of the console; too little memory or a kernel that does not fit the initrd are usual"
                 .to_owned(),

@@ -158,9 +158,15 @@ const QUESTION_LINES: u64 = 40;
 const MOST_PENDING: usize = 32;
 /// The same note is not given more often.
 const MOST_NOTES: u32 = 3;
-/// A machine that does nothing but wait for an answer is given this part of the
-/// time that one without any sign of work gets.
+/// A machine that does nothing but wait for an answer, or whose installer said
+/// that it was done, is given this part of the time that one without any sign of
+/// work gets.
 const UNANSWERED: u32 = 4;
+/// But an installer that is done may have this much to tidy up.
+const GOING_OFF: Duration = Duration::from_mins(1);
+/// A machine that said that it halts, and then nothing for so long, has halted:
+/// from outside it looks like one that idles.
+const HALTED: Duration = Duration::from_secs(8);
 
 impl Watcher {
     /// Watches a machine that is started now.
@@ -229,7 +235,10 @@ impl Watcher {
         self.record.add(at, *evidence);
         self.recent.add(at, *evidence);
         if self.decided.is_none() {
-            let verdict = self.due(at).or_else(|| self.stalled(at, evidence, &mut findings));
+            let verdict = self
+                .due(at)
+                .or_else(|| self.halted(at))
+                .or_else(|| self.stalled(at, evidence, &mut findings));
             if let Some(judgement) = verdict {
                 self.decide(judgement, &mut findings);
             }
@@ -244,26 +253,27 @@ impl Watcher {
             let bad = self.pending.iter().filter(|it| it.judgement.verdict == Verdict::EndedBadly);
             self.decided = bad.min_by_key(|it| it.weak).map(|it| it.judgement.clone());
         }
-        let is_install = matches!(self.watch.purpose, Purpose::Install);
         match &self.decided {
             Some(it) if it.verdict == Verdict::EndedWell => {
                 Outcome::Success(Success { phase: it.phase, line: it.line.clone(), at: it.at })
             }
             Some(judgement) => Outcome::Failure(Box::new(judgement.clone())),
-            None => outcome::conclude(
-                Known {
-                    phase: self.phase,
-                    phase_since: self.phase_since,
-                    done: self.done.as_ref(),
-                    machine: self.machine,
-                    ends: self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it)),
-                    context: self.last_lines(),
-                    is_install,
-                },
-                end,
-                at,
-            ),
+            None => self.ended(end, at),
         }
+    }
+
+    /// What an end means about which nothing bad was heard.
+    fn ended(&self, end: &End, at: Duration) -> Outcome {
+        let known = Known {
+            phase: self.phase,
+            phase_since: self.phase_since,
+            done: self.done.as_ref(),
+            machine: self.machine,
+            ends: self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it)),
+            context: self.last_lines(),
+            is_install: matches!(self.watch.purpose, Purpose::Install),
+        };
+        outcome::conclude(known, end, at)
     }
 
     fn examine_tail(&mut self, at: Duration, findings: &mut Vec<Finding>) {
@@ -460,6 +470,15 @@ impl Watcher {
         failure.or_else(question).or_else(stuck).map(|it| it.judgement.clone())
     }
 
+    fn halted(&self, at: Duration) -> Option<Judgement> {
+        let is_halted =
+            self.machine == Some(MachineEnd::Halted) && at.saturating_sub(self.fed_at) >= HALTED;
+        match is_halted.then(|| self.ended(&End::Halted, at))? {
+            Outcome::Failure(judgement) => Some(*judgement),
+            Outcome::Success(_) => None,
+        }
+    }
+
     fn stalled(
         &mut self,
         at: Duration,
@@ -491,6 +510,13 @@ impl Watcher {
                 at,
                 now,
             ));
+        }
+        if self.done.is_some()
+            && silence >= patience.max(GOING_OFF).min(budgets.idle)
+            && self.recent.activity(at, *now) == Some(Activity::Idle)
+        {
+            let meaning = format!("no sign of work for {}: {}", spell(silence), measured(now));
+            return Some(self.late("watch/idle", meaning, at, now));
         }
         let activity = self.record.activity(at, *now)?;
         let patience = if activity == Activity::Unknown { budgets.idle * 2 } else { budgets.idle };
@@ -870,6 +896,41 @@ mod tests {
             judgement.directive.as_deref(),
             Some("d-i debian-installer/exit/poweroff boolean true")
         );
+    }
+
+    #[test]
+    fn a_machine_that_halts_has_ended_although_it_runs_on() {
+        for (before, expected) in [
+            (&b"Installing GRUB boot loader  ... 16%\n"[..], "watch/halted"),
+            (b"Installing the base system  ... 3%\n", "watch/halted-early"),
+        ] {
+            let mut watcher = install();
+            watcher.feed(before, at(60));
+            watcher.feed(b"Requesting system halt\n", at(61));
+            assert_eq!(verdict(&watcher.tick(at(64), &evidence(0, 0))), None, "it is on its way");
+            watcher.feed(b"[   61.352126] reboot: System halted\n", at(65));
+            assert_eq!(verdict(&watcher.tick(at(72), &evidence(0, 0))), None);
+            let findings = watcher.tick(at(73), &evidence(0, 0));
+            let judgement = verdict(&findings).unwrap();
+            assert_eq!(judgement.signature, expected);
+            assert_eq!(judgement.directive.is_some(), expected == "watch/halted");
+        }
+        let mut watcher = install();
+        watcher.feed(b"Requesting system halt\nRequesting system poweroff\n", at(61));
+        assert_eq!(verdict(&watcher.tick(at(90), &evidence(0, 0))), None, "the last word counts");
+    }
+
+    #[test]
+    fn an_installer_that_is_done_need_not_be_waited_for_as_long() {
+        let mut watcher = install();
+        watcher.feed(b"IMGBUILD-DONE\n", at(1));
+        let (second, judgement) = run(&mut watcher, 600, |_| evidence(5, 0)).unwrap();
+        assert_eq!(second, 70, "and not 3 minutes");
+        assert_eq!(judgement.signature, "watch/idle");
+        let mut watcher = install();
+        watcher.feed(b"IMGBUILD-DONE\n", at(1));
+        let found = run(&mut watcher, 170, |second| evidence(second * 100_000, 0));
+        assert_eq!(found, None, "it still writes to the disk");
     }
 
     #[test]

@@ -111,6 +111,10 @@ pub fn arguments(spec: &MachineSpec) -> Vec<String> {
     line.pair("-device", video);
     line.pair("-device", "virtio-rng-pci");
     line.pair("-device", "pvpanic-pci");
+    if spec.arch == Arch::X86_64 {
+        // Linux knows the one on PCI since 5.14, this one since 3.9.
+        line.pair("-device", "pvpanic");
+    }
     // Whatever the guest does, QEMU stays until it was asked how it is.
     line.pair("-action", "reboot=shutdown,shutdown=pause,panic=pause");
     line.pair("-chardev", &format!("socket,id=console,fd={}", descriptors::CONSOLE));
