@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod pretence;
+#[expect(dead_code, reason = "other tests use the rest of it")]
 mod quick;
 
 use std::{path::PathBuf, process::Output, time::Duration};

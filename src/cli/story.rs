@@ -5,11 +5,12 @@ use miette::Diagnostic;
 
 use super::prepare::Prepared;
 use crate::{
-    engine::{Journal, Outcome, RunError, StageError},
+    engine::{Journal, Outcome, RunError, StageError, State},
+    model::Target,
     plan::Plan,
     runner::{Observed, SYSTEM_LOG, folder::RunFolder, manifest},
     ui::report::{
-        Check, Console, Fact, Failure, Picture, Report, Request, bars_of_beginnings,
+        Check, Console, Fact, Failure, Picture, Report, Request, bars_of_beginnings, bars_of_bytes,
         bars_of_durations,
     },
 };
@@ -52,6 +53,7 @@ pub(super) fn write(
         failure,
         stages: bars_of_durations(&state.took, state.failed.as_ref()),
         phases: bars_of_beginnings(&state.phases, end),
+        bytes: bars_of_bytes(&bytes(prepared, state, observed, outcome)),
         requests: observed
             .failed_requests
             .iter()
@@ -62,7 +64,7 @@ pub(super) fn write(
             .iter()
             .map(|(name, result)| Check { name: name.clone(), result: result.clone() })
             .collect(),
-        facts: facts(prepared, outcome),
+        facts: facts(prepared, state, outcome),
         pictures: pictures(folder),
         consoles: consoles(folder, marked.as_deref()),
     };
@@ -93,25 +95,67 @@ fn failure(error: &RunError) -> Failure {
     }
 }
 
-fn facts(prepared: &Prepared, outcome: &Outcome) -> Vec<Fact> {
+fn facts(prepared: &Prepared, state: &State, outcome: &Outcome) -> Vec<Fact> {
     let fact = |name: &str, value: &str| Fact { name: name.to_owned(), value: value.to_owned() };
     let mut facts = vec![fact("inputs", &prepared.inputs)];
     for (name, digest) in super::prepare::digests(prepared) {
         facts.push(fact(&name, &digest));
     }
-    if outcome.result.is_ok()
-        && let crate::model::Target::File(target) = &prepared.loaded.build().target
-        && let Some(manifest) = manifest::of(&target.path)
-    {
-        facts.push(fact("image", target.path.as_str()));
-        facts.push(fact("sha256", &manifest.image.sha256));
-        facts.push(fact("size", &crate::units::Size::bytes(manifest.image.bytes).to_string()));
-        facts.push(fact("disk", &manifest.image.disk.to_string()));
-        for (name, digest) in &manifest.digests {
-            facts.push(fact(name, digest));
+    let fetched = state.outputs.get("fetch");
+    for file in ["kernel", "initrd"] {
+        let field = |name: &str| fetched.and_then(|it| it.get(file)?.get(name)?.as_str());
+        if let (Some(digest), Some(origin)) = (field("sha256"), field("origin")) {
+            facts.push(fact(file, &format!("sha256:{digest}, {origin}")));
         }
     }
+    if let Some(trust) = fetched.and_then(|it| it.get("trust")?.as_str()) {
+        facts.push(fact("trust", trust));
+    }
+    if let Target::File(target) = &prepared.loaded.build().target
+        && let Some(manifest) = published(prepared, outcome)
+    {
+        facts.push(fact("image", target.path.as_str()));
+        facts.push(fact("image's digest", &format!("sha256:{}", manifest.image.sha256)));
+        facts.push(fact("size", &crate::units::Size::bytes(manifest.image.bytes).to_string()));
+        facts.push(fact("disk", &manifest.image.disk.to_string()));
+    }
     facts
+}
+
+/// What was fetched, what machines moved, and how large the image is.
+fn bytes(
+    prepared: &Prepared,
+    state: &State,
+    observed: &Observed,
+    outcome: &Outcome,
+) -> Vec<(String, u64)> {
+    let mut amounts = Vec::new();
+    let fetched = state.outputs.get("fetch");
+    for (name, pointer) in [("kernel", "/kernel/path"), ("initrd", "/initrd/path"), ("ISO", "/iso")]
+    {
+        let path = fetched.and_then(|it| it.pointer(pointer)?.as_str());
+        if let Some(about) = path.and_then(|it| fs_err::metadata(it).ok()) {
+            amounts.push((name.to_owned(), about.len()));
+        }
+    }
+    for (machine, it) in &observed.carried {
+        amounts.push((format!("{machine}: network"), it.network));
+        amounts.push((format!("{machine}: read from disks"), it.disk_read));
+        amounts.push((format!("{machine}: written to disks"), it.disk_written));
+    }
+    if let Some(manifest) = published(prepared, outcome) {
+        amounts.push(("image".to_owned(), manifest.image.bytes));
+    }
+    amounts
+}
+
+/// What is known of an image file that was made.
+fn published(prepared: &Prepared, outcome: &Outcome) -> Option<manifest::Manifest> {
+    outcome.result.as_ref().ok()?;
+    match &prepared.loaded.build().target {
+        Target::File(target) => manifest::of(&target.path),
+        _ => None,
+    }
 }
 
 /// In the order in which they were taken.

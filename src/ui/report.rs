@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use minijinja::{Environment, Value, value::Serde};
 use serde::Serialize;
 
-use crate::units::Span;
+use crate::units::{Size, Span};
 
 const TEMPLATE: &str = include_str!("../../data/report.html.j2");
 /// Lines of a console that are kept at its beginning and its end.
@@ -36,6 +36,8 @@ pub struct Report {
     pub stages: Vec<Bar>,
     /// The phases of the installer.
     pub phases: Vec<Bar>,
+    /// What was fetched, read, written and carried, in bytes.
+    pub bytes: Vec<Bar>,
     /// Requests of the guest that did not get what they asked for.
     pub requests: Vec<Request>,
     /// What was checked on the result.
@@ -165,15 +167,35 @@ impl Console {
 /// one may have failed.
 pub fn bars_of_durations(done: &[(String, u64)], failed: Option<&(String, u64)>) -> Vec<Bar> {
     let all = || done.iter().map(|it| (it, false)).chain(failed.map(|it| (it, true)));
-    let longest = all().map(|it| it.0.1).max().unwrap_or(1).max(1);
+    let whole = all().map(|it| it.0.1).sum::<u64>().max(1);
+    let mut at = 0;
     all()
-        .map(|((name, millis), is_bad)| Bar {
+        .map(|((name, millis), is_bad)| {
+            let start = at;
+            at += millis;
+            Bar {
+                name: name.clone(),
+                at: Span::secs(start / 1000).to_string(),
+                time: Span::secs(millis / 1000).to_string(),
+                start: (start * 100 / whole).min(99),
+                percent: (millis * 100 / whole).max(1),
+                is_bad,
+            }
+        })
+        .collect()
+}
+
+/// Bars of amounts of bytes; nothing is no bar.
+pub fn bars_of_bytes(amounts: &[(String, u64)]) -> Vec<Bar> {
+    let most = amounts.iter().map(|it| it.1).max().unwrap_or(1).max(1);
+    amounts
+        .iter()
+        .filter(|it| it.1 > 0)
+        .map(|(name, bytes)| Bar {
             name: name.clone(),
-            at: String::new(),
-            time: Span::secs(millis / 1000).to_string(),
-            start: 0,
-            percent: millis * 100 / longest,
-            is_bad,
+            time: Size::bytes(*bytes).to_string(),
+            percent: (bytes / (most / 100).max(1)).clamp(1, 100),
+            ..Bar::default()
         })
         .collect()
 }
@@ -190,8 +212,8 @@ pub fn bars_of_beginnings(beginnings: &[(String, u64)], end: u64) -> Vec<Bar> {
                 name: name.clone(),
                 at: Span::secs(at / 1000).to_string(),
                 time: Span::secs((until - at) / 1000).to_string(),
-                start: at * 100 / whole,
-                percent: ((until - at) * 100 / whole).max(1),
+                start: (at * 100 / whole).min(99),
+                percent: ((until - at) * 100 / whole).clamp(1, 100),
                 is_bad: false,
             }
         })
@@ -233,6 +255,24 @@ mod tests {
         let marked: Vec<_> = console.lines.iter().filter(|it| it.marked).collect();
         assert_eq!(marked.len(), 1);
         assert_eq!(marked[0].text, "it broke here");
+    }
+
+    #[test]
+    fn stages_follow_each_other_and_end_with_the_one_that_failed() {
+        let bars = bars_of_durations(
+            &[("fetch".into(), 20_000), ("boot-disk".into(), 0)],
+            Some(&("install".into(), 60_000)),
+        );
+        let places: Vec<_> = bars.iter().map(|it| (it.start, it.percent, it.is_bad)).collect();
+        assert_eq!(places, [(0, 25, false), (25, 1, false), (25, 75, true)]);
+    }
+
+    #[test]
+    fn bytes_are_measured_by_the_most() {
+        let amounts = [("a".into(), 1 << 40), ("b".into(), 1 << 39), ("c".into(), 0)];
+        let bars: Vec<_> =
+            bars_of_bytes(&amounts).into_iter().map(|it| (it.name, it.time, it.percent)).collect();
+        assert_eq!(bars, [("a".into(), "1 TiB".into(), 100), ("b".into(), "512 GiB".into(), 50)]);
     }
 
     #[test]

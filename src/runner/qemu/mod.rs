@@ -21,6 +21,7 @@ use crate::{
     media::image::QemuImg,
     model::{Build, UserAction, Variable, reveal},
     plan::{Action, Stage},
+    platform::qemu::machine::Counters,
     redact::Redactor,
     source::Cache,
 };
@@ -78,12 +79,22 @@ pub struct Observed {
     pub packages: Vec<String>,
     /// What machines ran on.
     pub machine: BTreeMap<String, String>,
+    /// What machines read, wrote and carried, by the machine's name, in the
+    /// order in which they ran.
+    pub carried: Vec<(String, Counters)>,
 }
 
 /// Failed requests that are kept.
 const MOST_REQUESTS: usize = 100;
 
 impl Observed {
+    fn carried(&mut self, machine: &str, counters: Counters) {
+        match self.carried.iter_mut().find(|it| it.0 == machine) {
+            Some(known) => known.1 = counters,
+            None => self.carried.push((machine.to_owned(), counters)),
+        }
+    }
+
     fn failed_request(&mut self, url: String, status: u16) {
         if self.failed_requests.len() < MOST_REQUESTS {
             self.failed_requests.push((url, status.to_string()));

@@ -129,6 +129,8 @@ impl QemuRunner {
                     Happening::Ended(end) => {
                         match watcher.conclude(&end_of(end), began.elapsed()) {
                             Outcome::Success(_) => {
+                                let counters = machine.counters().await;
+                                self.observed.borrow_mut().carried(&spec.name, counters);
                                 machine.stop().await;
                                 return Ok(Watched::Done);
                             }
@@ -138,6 +140,7 @@ impl QemuRunner {
                 },
                 _ = tick.tick() => {
                     let counters = machine.counters().await;
+                    self.observed.borrow_mut().carried(&spec.name, counters);
                     let evidence = Evidence {
                         disk_bytes: Some(counters.disk_read + counters.disk_written),
                         net_bytes: Some(counters.network),
