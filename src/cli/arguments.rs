@@ -273,6 +273,7 @@ pub struct Plan {
 
 /// Build images.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Build {
     /// Specs (.toml, .yaml), folders of them, or an answer file alone
     #[arg(required = true, value_name = "SPEC|DIRECTORY")]
