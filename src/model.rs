@@ -478,6 +478,31 @@ pub struct SshAccess {
     pub user: String,
     /// The command.
     pub command: String,
+    /// What the guest has to have as well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<GuestCheck>,
+}
+
+/// Something that a guest has to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestCheck {
+    /// A file or folder, by its absolute path.
+    File(String),
+    /// An installed package.
+    Package(String),
+    /// A service that runs.
+    Service(String),
+}
+
+impl fmt::Display for GuestCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "file {name}"),
+            Self::Package(name) => write!(f, "package {name}"),
+            Self::Service(name) => write!(f, "service {name}"),
+        }
+    }
 }
 
 /// A stage of the user's own.

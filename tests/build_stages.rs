@@ -5,7 +5,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[expect(dead_code, reason = "other tests use the rest of it")]
 mod quick;
 
 use std::{
@@ -157,6 +156,42 @@ ssh = { run = ["cat /etc/stage", "echo spoilt > /etc/stage"] }
     assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
     assert_eq!(work.machines(), Vec::<u32>::new());
     assert!(!text(&work.everything(&output)).contains("PRIVATE KEY"), "the key was left");
+}
+
+/// Makes programs in the guest that stand in for those of a larger system.
+const STAND_INS: &str = r##"
+printf "#!/bin/sh\necho install ok installed 1.2-3\n" >/bin/dpkg-query
+printf "#!/bin/sh\ncase \$1 in show) ;; is-active) echo active ;; *) echo running ;; esac\n" >/bin/systemctl
+chmod 755 /bin/dpkg-query /bin/systemctl
+"##;
+
+#[test]
+fn files_packages_and_services_are_checked_and_each_is_told() {
+    let proved = |files: &str| {
+        let verify = format!(
+            "[verify.ssh]\nuser = \"root\"\ncommand = '''{STAND_INS}'''\nfiles = {files}\n\
+             packages = [\"tool\"]\nservices = [\"tool.service\"]\n"
+        );
+        let work = Work::with("ok", KEY, &verify);
+        let output = build(&work);
+        let report = fs_err::read_to_string(work.run().join("report.html")).unwrap();
+        (output.status.code(), text(&output.stderr), report.replace("&#x2f;", "/"))
+    };
+    let (status, said, report) = proved("[\"/etc/passwd\"]");
+    assert_eq!(status, Some(0), "{said}");
+    for (name, result) in [
+        ("file /etc/passwd", "is there"),
+        ("package tool", "is installed, 1.2-3"),
+        ("service tool.service", "is active"),
+    ] {
+        assert!(said.contains(&format!("{name} {result}")), "{said}");
+        assert!(report.contains(&format!("<td>{name}</td><td>{result}</td>")), "{name}");
+    }
+    let (status, said, report) = proved("[\"/etc/passwd\", \"/etc/no such file\"]");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("file /etc/no such file is not there"), "{said}");
+    assert!(report.contains("<td class=\"bad\">is not there</td>"));
+    assert!(report.contains("is active"), "the others are checked all the same");
 }
 
 #[test]

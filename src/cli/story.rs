@@ -62,7 +62,11 @@ pub(super) fn write(
         checks: observed
             .checks
             .iter()
-            .map(|(name, result)| Check { name: name.clone(), result: result.clone() })
+            .map(|it| Check {
+                name: it.name.clone(),
+                result: it.result.clone(),
+                is_bad: !it.is_good,
+            })
             .collect(),
         facts: facts(prepared, state, outcome),
         pictures: pictures(folder),

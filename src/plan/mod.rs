@@ -398,6 +398,9 @@ fn condition_text(verify: &Verify) -> String {
     match &verify.condition {
         Condition::LoginPrompt => "a login prompt on the console".to_owned(),
         Condition::Console(pattern) => format!("`{pattern}` on the console"),
-        Condition::Ssh(access) => format!("`{}` succeeds over SSH", access.command),
+        Condition::Ssh(access) => {
+            let checks = access.checks.iter().map(|it| format!(", {it}"));
+            format!("`{}` succeeds over SSH{}", access.command, checks.collect::<String>())
+        }
     }
 }

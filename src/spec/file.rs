@@ -486,6 +486,15 @@ pub struct VerifySshTable {
     pub user: String,
     /// The command; `true` where left out.
     pub command: Option<String>,
+    /// Files and folders that have to be there, by their absolute paths.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Packages that have to be installed (dpkg, rpm).
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Services that have to run once the system is up.
+    #[serde(default)]
+    pub services: Vec<String>,
 }
 
 /// A stage of your own: a name, `before` or `after`, and one of `command`,

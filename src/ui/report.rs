@@ -96,6 +96,8 @@ pub struct Check {
     pub name: String,
     /// With which result.
     pub result: String,
+    /// Whether it went badly.
+    pub is_bad: bool,
 }
 
 /// A name and a value.

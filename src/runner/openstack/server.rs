@@ -16,7 +16,7 @@ use crate::{
         volume::NewVolume,
     },
     plan::{ServerInstall, Stage},
-    runner::qemu::knowledge_error,
+    runner::{Checked, qemu::knowledge_error},
     units::Span,
 };
 
@@ -125,7 +125,7 @@ impl OpenstackRunner {
                 format!("login prompt on the console after {after}")
             }
         };
-        self.local.observed.borrow_mut().checks.push(("boots".into(), proof.clone()));
+        self.local.observed.borrow_mut().checks.push(Checked::good("boots", &proof));
         self.give_back("verify-server", cx).await?;
         if matches!(target, Target::Volume(_)) {
             self.give_back("verify-volume", cx).await?;

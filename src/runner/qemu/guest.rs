@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use miette::Diagnostic;
 
 use super::{
-    QemuRunner,
+    Checked, QemuRunner,
     fetch::fetched,
     install::of,
     machine::disk,
@@ -55,6 +55,15 @@ pub enum GuestError {
         user: String,
         /// What ssh said last.
         last: String,
+    },
+    /// It does not have what it has to have.
+    #[error("the result is not as `verify` has it: {failed}")]
+    #[diagnostic(help(
+        "see that the answer file installs and starts it, or correct `verify.ssh`; the report has every check"
+    ))]
+    Lacking {
+        /// Each check that failed, with what was found.
+        failed: String,
     },
     /// It did not go off.
     #[error("the guest was asked to switch itself off and did not")]
@@ -285,7 +294,7 @@ impl QemuRunner {
             );
             match ended.await {
                 Ok(()) => {
-                    self.observed.borrow_mut().checks.push((text.clone(), "succeeded".into()));
+                    self.observed.borrow_mut().checks.push(Checked::good(text, "succeeded"));
                 }
                 Err(command::CommandError::Cancelled) => return Err(StageError::Cancelled),
                 Err(error) => return Err(StageError::of(error)),
@@ -373,7 +382,7 @@ impl QemuRunner {
         }
     }
 
-    fn ssh(&self, user: &str, port: u16) -> tokio::process::Command {
+    pub(super) fn ssh(&self, user: &str, port: u16) -> tokio::process::Command {
         let mut command = self.context.release.guard.command("ssh");
         command.args(self.ssh_options(port)).arg(format!("{user}@127.0.0.1"));
         command

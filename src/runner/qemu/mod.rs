@@ -1,6 +1,7 @@
 //! The stages of a build on QEMU.
 
 mod boot_disk;
+mod checks;
 mod fetch;
 mod guest;
 mod image;
@@ -74,7 +75,7 @@ pub struct Observed {
     /// Requests of the guest that did not get what they asked for: URL, status.
     pub failed_requests: Vec<(String, String)>,
     /// What was checked on the result, and what came of it.
-    pub checks: Vec<(String, String)>,
+    pub checks: Vec<Checked>,
     /// Packages that the installer named.
     pub packages: Vec<String>,
     /// What machines ran on.
@@ -82,6 +83,24 @@ pub struct Observed {
     /// What machines read, wrote and carried, by the machine's name, in the
     /// order in which they ran.
     pub carried: Vec<(String, Counters)>,
+}
+
+/// Something that was checked on the result.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What.
+    pub name: String,
+    /// What was found.
+    pub result: String,
+    /// Whether that is as it has to be.
+    pub is_good: bool,
+}
+
+impl Checked {
+    /// A check that went well.
+    pub(in crate::runner) fn good(name: &str, result: &str) -> Self {
+        Self { name: name.to_owned(), result: result.to_owned(), is_good: true }
+    }
 }
 
 /// Failed requests that are kept.

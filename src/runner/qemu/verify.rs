@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use camino::Utf8Path;
 
 use super::{
-    QemuRunner,
+    Checked, QemuRunner,
     fetch::fetched,
     guest::Forward,
     install::of,
@@ -73,7 +73,8 @@ impl QemuRunner {
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
                 let commands = vec![access.command.clone()];
                 Some(Box::pin(async move {
-                    self.over_ssh(&access.user, &commands, &forward, &teller, &cancel).await
+                    self.over_ssh(&access.user, &commands, &forward, &teller, &cancel).await?;
+                    self.check(access, &forward, &teller, &cancel).await
                 }))
             }
             VerifyCondition::LoginPrompt | VerifyCondition::Console(_) => None,
@@ -90,7 +91,7 @@ impl QemuRunner {
             Watched::Done => proof(&verify.condition, began.elapsed()),
         };
         cx.released("verify-machine")?;
-        self.observed.borrow_mut().checks.push(("boots".into(), proof.clone()));
+        self.observed.borrow_mut().checks.push(Checked::good("boots", &proof));
         Ok(serde_json::json!({ "proof": proof }))
     }
 

@@ -5,13 +5,13 @@ use regex::Regex;
 use super::Checker;
 use crate::{
     model::{
-        BootMethod, Compression, DiskFormat, FileTarget, GlanceTarget, Install, Openstack,
-        Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
+        BootMethod, Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install,
+        Openstack, Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
     },
     spec::{
         file::{
             FileTable, GlanceTable, InstallTable, OpenstackTable, PlatformTable, QemuTable,
-            TargetTable, VerifyTable, Visibility, VolumeTable,
+            TargetTable, VerifySshTable, VerifyTable, Visibility, VolumeTable,
         },
         variables::bad_regex,
     },
@@ -245,10 +245,39 @@ impl Checker<'_> {
             (None, Some(ssh)) => VerifyCondition::Ssh(SshAccess {
                 user: self.account(&["verify", "ssh", "user"], Some(&ssh.user)),
                 command: ssh.command.clone().unwrap_or_else(|| "true".to_owned()),
+                checks: self.guest_checks(ssh),
             }),
             (None, None) => VerifyCondition::LoginPrompt,
         };
         (*skip != Some(true)).then_some(Verify { condition, timeout, memory })
+    }
+
+    fn guest_checks(&mut self, table: &VerifySshTable) -> Vec<GuestCheck> {
+        let VerifySshTable { user: _, command: _, files, packages, services } = table;
+        let is_path = |it: &str| it.starts_with('/') && !it.chars().any(char::is_control);
+        let is_name = |it: &str| {
+            it.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && it.chars().all(|c| c.is_ascii_alphanumeric() || "._+:@~-\\".contains(c))
+        };
+        let mut checks = Vec::new();
+        for (key, names) in [("files", files), ("packages", packages), ("services", services)] {
+            for (at, name) in names.iter().enumerate() {
+                let path = ["verify", "ssh", key, &at.to_string()];
+                let is_right = if key == "files" { is_path(name) } else { is_name(name) };
+                if !is_right && !self.is_open(&path) {
+                    let message = format!("`{name}` cannot be looked for");
+                    let help =
+                        if key == "files" { "write an absolute path" } else { "write a name" };
+                    self.error("bad-value", message, &path, "here", help);
+                }
+                checks.push(match key {
+                    "files" => GuestCheck::File(name.clone()),
+                    "packages" => GuestCheck::Package(name.clone()),
+                    _ => GuestCheck::Service(name.clone()),
+                });
+            }
+        }
+        checks
     }
 
     fn console_pattern(&mut self, pattern: &str) {
