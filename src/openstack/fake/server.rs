@@ -111,8 +111,13 @@ async fn answer(
     let title = format!("{} {}", request.method(), request.uri().path());
     let fault = shared.control().next(&title);
     let gone = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    if matches!(fault, Some(Fault::Refused)) {
+        return Err(gone());
+    }
+    // An answer before the end of the request would be lost with the connection,
+    // which the system resets over what nobody has read.
+    let asked = read(request, &shared).await.map_err(std::io::Error::other)?;
     match fault {
-        Some(Fault::Refused) => return Err(gone()),
         Some(Fault::Broken) => {
             return Ok(whole(&Reply::json(
                 500,
@@ -135,7 +140,6 @@ async fn answer(
         }
         _ => {}
     }
-    let asked = read(request, &shared).await.map_err(std::io::Error::other)?;
     let reply = route(&shared, asked);
     match fault {
         Some(Fault::NoAnswer) => std::future::pending().await,
