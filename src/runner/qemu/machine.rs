@@ -50,11 +50,14 @@ impl QemuRunner {
         let Choice { name: accelerator, cpu, why } =
             accelerator::choose(&question, qemu.accelerator.as_deref()).await;
         let (major, minor) = version;
-        cx.teller().info(format!("QEMU {major}.{minor}, accelerator {accelerator}: {why}"));
         {
             let mut observed = self.observed.borrow_mut();
             observed.machine.insert("qemu".into(), format!("{major}.{minor}"));
-            observed.machine.insert("accelerator".into(), accelerator.clone());
+            let known = observed.machine.insert("accelerator".into(), accelerator.clone());
+            if known.as_ref() != Some(&accelerator) {
+                let chosen = format!("QEMU {major}.{minor}, accelerator {accelerator}: {why}");
+                cx.teller().info(chosen);
+            }
         }
         let uefi = match planned.firmware {
             Firmware::Bios => None,

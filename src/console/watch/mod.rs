@@ -6,16 +6,22 @@
 //! stalled. Whoever drives the machine calls [`Watcher::feed`] with what came,
 //! [`Watcher::tick`] about once a second, and [`Watcher::conclude`] at its end.
 
+mod finding;
+mod pending;
+mod stall;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+pub use self::finding::{Finding, Progress};
+use self::{pending::Pending, stall::UNANSWERED};
 use super::{
-    Cause, Phase, Verdict,
-    evidence::{Activity, Evidence, Record},
+    Phase, Verdict,
+    evidence::{Evidence, Record},
     examine::{Examiner, Hit},
     knowledge::{CONDITION, Knowledge, MachineEnd, Scope, Signature, fill},
     outcome::{self, End, Judgement, Known, Outcome, Success},
 };
-use crate::{catalogue::InstallerKind, model::VerifyCondition, units::Span};
+use crate::{catalogue::InstallerKind, model::VerifyCondition};
 
 /// What is watched, and for what.
 #[derive(Clone, Debug)]
@@ -71,45 +77,6 @@ pub struct Budgets {
     pub total: Duration,
 }
 
-/// What a watcher noticed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// A phase began.
-    PhaseReached {
-        /// Which.
-        phase: Phase,
-        /// When, since the machine was started.
-        at: Duration,
-    },
-    /// It got further.
-    Progress(Progress),
-    /// Something is not as it should be, but no reason to stop.
-    Noted {
-        /// The signature it rests on.
-        signature: String,
-        /// In plain English.
-        meaning: String,
-        /// The line of the console.
-        line: Option<String>,
-    },
-    /// A judgement. [`Verdict::EndedWell`] of an installer is not the end: the
-    /// machine has to go off. Every other is.
-    Verdict(Box<Judgement>),
-}
-
-/// How far something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// What is counted or done.
-    pub what: String,
-    /// How far.
-    pub done: u64,
-    /// Out of how many; 100 where it is in hundredths.
-    pub total: Option<u64>,
-    /// Whether it is in hundredths.
-    pub is_percent: bool,
-}
-
 /// Watches one machine.
 #[derive(Debug)]
 pub struct Watcher {
@@ -130,7 +97,7 @@ pub struct Watcher {
     /// The text after the last newline has been looked at since then.
     tail_examined: bool,
     /// What may turn out to be the end.
-    pending: Vec<Pending>,
+    pending: Pending,
     /// The installer said that it was done.
     done: Option<Judgement>,
     decided: Option<Judgement>,
@@ -139,35 +106,10 @@ pub struct Watcher {
     slow: Option<Phase>,
 }
 
-#[derive(Debug)]
-struct Pending {
-    judgement: Judgement,
-    after: Duration,
-    weak: bool,
-    /// How many lines programs had written before it.
-    spoken: u64,
-}
-
 /// After so much silence an unfinished line is taken for complete.
 const TAIL_QUIET: Duration = Duration::from_secs(1);
-/// A weak sign of failure waits so long for a better one.
-const WEAK_PATIENCE: Duration = Duration::from_secs(2);
-/// A question followed by more lines than its choices take is not the last word.
-const QUESTION_LINES: u64 = 40;
-/// More would be noise.
-const MOST_PENDING: usize = 32;
 /// The same note is not given more often.
 const MOST_NOTES: u32 = 3;
-/// A machine that does nothing but wait for an answer, or whose installer said
-/// that it was done, is given this part of the time that one without any sign of
-/// work gets.
-const UNANSWERED: u32 = 4;
-/// But an installer that is done may have this much to tidy up.
-const GOING_OFF: Duration = Duration::from_mins(1);
-/// A machine that said that it halts, and then nothing for so long, has halted:
-/// from outside it looks like one that idles.
-const HALTED: Duration = Duration::from_secs(8);
-
 impl Watcher {
     /// Watches a machine that is started now.
     pub fn new(knowledge: Arc<Knowledge>, watch: Watch) -> Self {
@@ -183,7 +125,7 @@ impl Watcher {
             spoke_at: Duration::ZERO,
             fed_at: Duration::ZERO,
             tail_examined: true,
-            pending: Vec::new(),
+            pending: Pending::default(),
             done: None,
             decided: None,
             machine: None,
@@ -235,8 +177,11 @@ impl Watcher {
         self.record.add(at, *evidence);
         self.recent.add(at, *evidence);
         if self.decided.is_none() {
+            let silence = at.saturating_sub(self.spoke_at);
             let verdict = self
-                .due(at)
+                .pending
+                .due(at, self.examiner.spoken(), silence)
+                .cloned()
                 .or_else(|| self.halted(at))
                 .or_else(|| self.stalled(at, evidence, &mut findings));
             if let Some(judgement) = verdict {
@@ -250,8 +195,7 @@ impl Watcher {
     pub fn conclude(&mut self, end: &End, at: Duration) -> Outcome {
         self.examine_tail(at, &mut Vec::new());
         if self.decided.is_none() {
-            let bad = self.pending.iter().filter(|it| it.judgement.verdict == Verdict::EndedBadly);
-            self.decided = bad.min_by_key(|it| it.weak).map(|it| it.judgement.clone());
+            self.decided = self.pending.worst().cloned();
         }
         match &self.decided {
             Some(it) if it.verdict == Verdict::EndedWell => {
@@ -315,28 +259,10 @@ impl Watcher {
             Verdict::EndedWell => self.ended_well(signature, hit, at, findings),
             Verdict::EndedBadly | Verdict::WaitsForInput | Verdict::Stalled => {
                 let judgement = self.judge(signature, hit, at);
-                let is_fatal = signature.verdict == Verdict::EndedBadly;
-                let after = if signature.weak {
-                    signature.after.max(WEAK_PATIENCE)
-                } else {
-                    signature.after
-                };
-                if is_fatal && after.is_zero() {
-                    if self.decided.is_none() {
-                        self.decide(judgement, findings);
-                    }
-                } else if self.pending.len() < MOST_PENDING
-                    && !self.pending.iter().any(|it| {
-                        it.judgement.signature == judgement.signature
-                            && it.judgement.line_number == judgement.line_number
-                    })
+                if let Some(judgement) = self.pending.take(judgement, signature, hit)
+                    && self.decided.is_none()
                 {
-                    self.pending.push(Pending {
-                        judgement,
-                        after,
-                        weak: signature.weak,
-                        spoken: hit.spoken,
-                    });
+                    self.decide(judgement, findings);
                 }
             }
         }
@@ -363,7 +289,7 @@ impl Watcher {
         findings: &mut Vec<Finding>,
     ) {
         self.progress_at = at;
-        self.pending.retain(|it| it.judgement.verdict == Verdict::EndedBadly);
+        self.pending.go_on();
         if let Some(phase) = signature.phase
             && phase > self.phase
         {
@@ -428,231 +354,16 @@ impl Watcher {
         self.decided = Some(judgement.clone());
         findings.push(Finding::Verdict(Box::new(judgement)));
     }
-
-    /// What has waited long enough: failures first, then questions.
-    fn due(&mut self, at: Duration) -> Option<Judgement> {
-        let now = self.examiner.spoken();
-        self.pending.retain(|it| {
-            let lines = now.saturating_sub(it.spoken);
-            match it.judgement.verdict {
-                Verdict::EndedBadly => true,
-                // What was to come has come: the line itself is one.
-                Verdict::Stalled => lines <= 1,
-                _ => lines <= QUESTION_LINES,
-            }
-        });
-        let silence = at.saturating_sub(self.spoke_at);
-        let is_due = |it: &&Pending| match it.judgement.verdict {
-            Verdict::EndedBadly => at.saturating_sub(it.judgement.at) >= it.after,
-            _ => silence >= it.after,
-        };
-        let of = |verdict| {
-            self.pending.iter().filter(is_due).filter(move |it| it.judgement.verdict == verdict)
-        };
-        let failure = if of(Verdict::EndedBadly).next().is_some() {
-            // One that is due brings the others with it: a better one may be younger.
-            self.pending
-                .iter()
-                .filter(|it| it.judgement.verdict == Verdict::EndedBadly)
-                .min_by_key(|it| it.weak)
-        } else {
-            None
-        };
-        let question = || {
-            of(Verdict::WaitsForInput).next()?;
-            // The last question is the one that is asked.
-            self.pending
-                .iter()
-                .filter(|it| it.judgement.verdict == Verdict::WaitsForInput)
-                .min_by_key(|it| (it.weak, std::cmp::Reverse(it.spoken)))
-        };
-        let stuck = || of(Verdict::Stalled).next();
-        failure.or_else(question).or_else(stuck).map(|it| it.judgement.clone())
-    }
-
-    fn halted(&self, at: Duration) -> Option<Judgement> {
-        let is_halted =
-            self.machine == Some(MachineEnd::Halted) && at.saturating_sub(self.fed_at) >= HALTED;
-        match is_halted.then(|| self.ended(&End::Halted, at))? {
-            Outcome::Failure(judgement) => Some(*judgement),
-            Outcome::Success(_) => None,
-        }
-    }
-
-    fn stalled(
-        &mut self,
-        at: Duration,
-        now: &Evidence,
-        findings: &mut Vec<Finding>,
-    ) -> Option<Judgement> {
-        let budgets = self.watch.budgets.clone();
-        if at >= budgets.total {
-            return Some(self.late(
-                "watch/timeout",
-                format!("it was not done within {}", spell(budgets.total)),
-                at,
-                now,
-            ));
-        }
-        let silence = at.saturating_sub(self.spoke_at);
-        let patience = budgets.idle / UNANSWERED;
-        let waits = now.unanswered.unwrap_or_default();
-        if waits >= patience
-            && silence >= patience
-            && self.recent.activity(at, *now) == Some(Activity::Idle)
-        {
-            return Some(self.late(
-                "watch/unanswered",
-                format!(
-                    "it has waited {} for the network in vain, and does nothing else",
-                    spell(waits)
-                ),
-                at,
-                now,
-            ));
-        }
-        if self.done.is_some()
-            && silence >= patience.max(GOING_OFF).min(budgets.idle)
-            && self.recent.activity(at, *now) == Some(Activity::Idle)
-        {
-            let meaning = format!("no sign of work for {}: {}", spell(silence), measured(now));
-            return Some(self.late("watch/idle", meaning, at, now));
-        }
-        let activity = self.record.activity(at, *now)?;
-        let patience = if activity == Activity::Unknown { budgets.idle * 2 } else { budgets.idle };
-        if matches!(activity, Activity::Idle | Activity::Unknown) && silence >= patience {
-            return Some(self.late(
-                "watch/idle",
-                format!("no sign of work for {}: {}", spell(silence), measured(now)),
-                at,
-                now,
-            ));
-        }
-        let budget = *budgets.phases.get(&self.phase)?;
-        let in_phase = at.saturating_sub(self.phase_since);
-        if in_phase < budget || self.done.is_some() {
-            return None;
-        }
-        let goes_on =
-            activity == Activity::Working || at.saturating_sub(self.progress_at) < budgets.idle;
-        if !goes_on {
-            let phase = self.phase;
-            return Some(self.late(
-                "watch/budget",
-                format!(
-                    "phase {phase} took longer than its {}, and nothing has come of it for {}",
-                    spell(budget),
-                    spell(at.saturating_sub(self.progress_at))
-                ),
-                at,
-                now,
-            ));
-        }
-        if self.slow.replace(self.phase) != Some(self.phase) {
-            findings.push(Finding::Noted {
-                signature: "watch/slow".to_owned(),
-                meaning: format!(
-                    "phase {} takes longer than its {}, but it goes on",
-                    self.phase,
-                    spell(budget)
-                ),
-                line: None,
-            });
-        }
-        None
-    }
-
-    fn late(&self, id: &str, meaning: String, at: Duration, now: &Evidence) -> Judgement {
-        let ends = self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it));
-        let (meaning, cause, remedy, directive) = if self.done.is_some() {
-            (
-                format!("the installation was done, but the machine did not go off; {meaning}"),
-                Some(Cause::AnswerFile),
-                "tell the installer to switch the machine off at the end".to_owned(),
-                ends.map(|it| it.power_off.clone()),
-            )
-        } else if id == "watch/unanswered" {
-            let is_mirror = self.phase >= Phase::Components;
-            (
-                meaning,
-                Some(if is_mirror { Cause::Mirror } else { Cause::Network }),
-                "see that the server can be reached from the machine and answers, or choose another"
-                    .to_owned(),
-                None,
-            )
-        } else if now.answer_fetched == Some(false) && self.phase <= Phase::Network {
-            (
-                format!("{meaning}; the installer never fetched its answer file"),
-                Some(Cause::Network),
-                "see whether the machine has a network and whether its kernel parameters name the answer file"
-                    .to_owned(),
-                None,
-            )
-        } else if id == "watch/timeout" {
-            (meaning, None, "raise `install.timeout`, or see why it is slow".to_owned(), None)
-        } else {
-            (
-                meaning,
-                Some(if self.phase == Phase::Boot { Cause::Kernel } else { Cause::Installer }),
-                "look at the last lines of the console and at the screenshot".to_owned(),
-                None,
-            )
-        };
-        Judgement {
-            verdict: Verdict::Stalled,
-            signature: id.to_owned(),
-            meaning,
-            cause,
-            remedy: Some(remedy),
-            directive,
-            line: self.last_lines().last().cloned(),
-            line_number: Some(self.examiner.line_number()),
-            context: Vec::new(),
-            doubt: None,
-            phase: self.phase,
-            at,
-            in_phase: at.saturating_sub(self.phase_since),
-        }
-    }
 }
 
-/// What was looked at and found idle.
-fn measured(evidence: &Evidence) -> String {
-    let mut quiet = vec!["nothing on the console"];
-    let counters = [
-        (evidence.disk_bytes.is_some(), "nothing from the disk"),
-        (evidence.net_bytes.is_some(), "nothing from the network"),
-        (evidence.cpu_time.is_some(), "an idle processor"),
-    ];
-    quiet.extend(counters.into_iter().filter(|(known, _)| *known).map(|(_, text)| text));
-    quiet.join(", ")
-}
-
-impl Progress {
-    /// What the groups of a progress message say.
-    pub(super) fn of(signature: &Signature, hit: &Hit) -> Option<Self> {
-        let number = |name: &str| hit.captures.get(name)?.parse::<u64>().ok();
-        let what = hit.captures.get("what").cloned().or_else(|| signature.counts.clone());
-        let what = what.unwrap_or_else(|| signature.meaning.clone());
-        if let Some(done) = number("percent") {
-            return Some(Self { what, done: done.min(100), total: Some(100), is_percent: true });
-        }
-        Some(Self { what, done: number("done")?, total: number("total"), is_percent: false })
-    }
-}
-
-/// A length of time as people read it.
-fn spell(time: Duration) -> Span {
-    Span::secs(time.as_secs())
-}
-
+/// A watcher and what it is told, for the tests of this folder.
 #[cfg(test)]
-mod tests {
+mod pretence {
     use super::*;
 
-    const MINUTE: Duration = Duration::from_mins(1);
+    pub(in crate::console) const MINUTE: Duration = Duration::from_mins(1);
 
-    fn watcher(purpose: Purpose) -> Watcher {
+    pub(in crate::console) fn watcher(purpose: Purpose) -> Watcher {
         let budgets = Budgets {
             phases: [(Phase::Boot, 10 * MINUTE), (Phase::Packages, 10 * MINUTE)].into(),
             idle: 3 * MINUTE,
@@ -667,15 +378,15 @@ mod tests {
         Watcher::new(Arc::new(Knowledge::builtin().unwrap()), watch)
     }
 
-    fn install() -> Watcher {
+    pub(in crate::console) fn install() -> Watcher {
         watcher(Purpose::Install)
     }
 
-    fn at(seconds: u64) -> Duration {
+    pub(in crate::console) fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn verdict(findings: &[Finding]) -> Option<&Judgement> {
+    pub(in crate::console) fn verdict(findings: &[Finding]) -> Option<&Judgement> {
         findings.iter().find_map(|it| match it {
             Finding::Verdict(it) => Some(it.as_ref()),
             _ => None,
@@ -684,7 +395,7 @@ mod tests {
 
     /// Ticks every ten seconds until there is a verdict; the evidence is a
     /// function of the seconds.
-    fn run(
+    pub(in crate::console) fn run(
         watcher: &mut Watcher,
         until: u64,
         evidence: impl Fn(u64) -> Evidence,
@@ -695,7 +406,7 @@ mod tests {
         })
     }
 
-    fn evidence(disk: u64, cpu_millis: u64) -> Evidence {
+    pub(in crate::console) fn evidence(disk: u64, cpu_millis: u64) -> Evidence {
         Evidence {
             disk_bytes: Some(disk),
             net_bytes: Some(0),
@@ -704,6 +415,11 @@ mod tests {
             unanswered: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Cause, pretence::*, *};
 
     #[test]
     fn a_question_is_named_when_it_is_the_last_word() {
@@ -769,7 +485,7 @@ mod tests {
         for after in
             [&b"GRUB loading.\r\n"[..], b"some loader\r\n", b"[    0.0] Linux version 6.12.1\n"]
         {
-            let mut watcher = super::tests::watcher(condition.clone());
+            let mut watcher = pretence::watcher(condition.clone());
             watcher.feed(b"Booting from Hard Disk...\r\n", at(2));
             watcher.feed(after, at(3));
             assert_eq!(verdict(&watcher.tick(at(60), &Evidence::default())), None, "{after:?}");
@@ -789,71 +505,6 @@ mod tests {
             watcher.feed(b"The file needed for preconfiguration could not be retrieved from\nhttp://10.0.2.2/x. The installation\n", at(2));
         let judgement = verdict(&findings).unwrap();
         assert_eq!(judgement.signature, "debian-installer/preseed-unreachable");
-    }
-
-    #[test]
-    fn nothing_at_all_is_a_stall() {
-        let (second, judgement) = run(&mut install(), 600, |_| evidence(0, 0)).unwrap();
-        assert_eq!((second, judgement.signature.as_str()), (180, "watch/idle"));
-        assert!(judgement.meaning.contains("an idle processor"), "{}", judgement.meaning);
-    }
-
-    #[test]
-    fn an_answer_that_does_not_come_is_a_stall_sooner() {
-        let waiting = |second| Evidence {
-            unanswered: Some(Duration::from_secs(second)),
-            ..evidence(0, 10 * second)
-        };
-        let (second, judgement) = run(&mut install(), 600, waiting).unwrap();
-        assert_eq!((second, judgement.signature.as_str()), (50, "watch/unanswered"));
-        assert_eq!(judgement.cause, Some(Cause::Network));
-        // Whoever works meanwhile does not wait.
-        let working = |second| Evidence { disk_bytes: Some(second << 20), ..waiting(second) };
-        assert_eq!(run(&mut install(), 600, working), None);
-    }
-
-    #[test]
-    fn where_nothing_can_be_measured_patience_is_doubled() {
-        let (second, judgement) = run(&mut install(), 600, |_| Evidence::default()).unwrap();
-        assert_eq!((second, judgement.signature.as_str()), (360, "watch/idle"));
-    }
-
-    #[test]
-    fn an_answer_file_that_was_never_fetched_is_said() {
-        let unfetched = |_| Evidence { answer_fetched: Some(false), ..evidence(0, 0) };
-        let (_, judgement) = run(&mut install(), 600, unfetched).unwrap();
-        assert_eq!(judgement.cause, Some(Cause::Network));
-        assert!(
-            judgement.meaning.ends_with("never fetched its answer file"),
-            "{}",
-            judgement.meaning
-        );
-    }
-
-    #[test]
-    fn a_slow_machine_that_works_is_left_alone_until_the_time_is_over() {
-        let works = |second| evidence(second * 100_000, second * 900);
-        let (second, judgement) = run(&mut install(), 7200, works).unwrap();
-        assert_eq!((second, judgement.signature.as_str()), (3600, "watch/timeout"));
-    }
-
-    #[test]
-    fn a_machine_that_only_computes_may_do_so_within_its_budget() {
-        let (second, judgement) =
-            run(&mut install(), 3600, |second| evidence(0, second * 900)).unwrap();
-        assert_eq!((second, judgement.signature.as_str()), (600, "watch/budget"));
-    }
-
-    #[test]
-    fn a_phase_over_its_budget_that_goes_on_is_only_noted() {
-        let mut watcher = install();
-        let mut noted = 0;
-        for second in (0..1800).step_by(10) {
-            let findings = watcher.tick(at(second), &evidence(second * 100_000, 0));
-            noted += findings.iter().filter(|it| matches!(it, Finding::Noted { .. })).count();
-            assert_eq!(verdict(&findings), None);
-        }
-        assert_eq!(noted, 1);
     }
 
     #[test]
@@ -896,41 +547,6 @@ mod tests {
             judgement.directive.as_deref(),
             Some("d-i debian-installer/exit/poweroff boolean true")
         );
-    }
-
-    #[test]
-    fn a_machine_that_halts_has_ended_although_it_runs_on() {
-        for (before, expected) in [
-            (&b"Installing GRUB boot loader  ... 16%\n"[..], "watch/halted"),
-            (b"Installing the base system  ... 3%\n", "watch/halted-early"),
-        ] {
-            let mut watcher = install();
-            watcher.feed(before, at(60));
-            watcher.feed(b"Requesting system halt\n", at(61));
-            assert_eq!(verdict(&watcher.tick(at(64), &evidence(0, 0))), None, "it is on its way");
-            watcher.feed(b"[   61.352126] reboot: System halted\n", at(65));
-            assert_eq!(verdict(&watcher.tick(at(72), &evidence(0, 0))), None);
-            let findings = watcher.tick(at(73), &evidence(0, 0));
-            let judgement = verdict(&findings).unwrap();
-            assert_eq!(judgement.signature, expected);
-            assert_eq!(judgement.directive.is_some(), expected == "watch/halted");
-        }
-        let mut watcher = install();
-        watcher.feed(b"Requesting system halt\nRequesting system poweroff\n", at(61));
-        assert_eq!(verdict(&watcher.tick(at(90), &evidence(0, 0))), None, "the last word counts");
-    }
-
-    #[test]
-    fn an_installer_that_is_done_need_not_be_waited_for_as_long() {
-        let mut watcher = install();
-        watcher.feed(b"IMGBUILD-DONE\n", at(1));
-        let (second, judgement) = run(&mut watcher, 600, |_| evidence(5, 0)).unwrap();
-        assert_eq!(second, 70, "and not 3 minutes");
-        assert_eq!(judgement.signature, "watch/idle");
-        let mut watcher = install();
-        watcher.feed(b"IMGBUILD-DONE\n", at(1));
-        let found = run(&mut watcher, 170, |second| evidence(second * 100_000, 0));
-        assert_eq!(found, None, "it still writes to the disk");
     }
 
     #[test]
