@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Cause, Phase, knowledge::Signature};
+use super::{Cause, Phase, signature::Signature};
 
 /// The file that holds them.
 pub(super) const FILE: &str = "debconf.toml";

@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     Verdict,
-    knowledge::{Knowledge, Signature},
+    knowledge::Knowledge,
+    signature::Signature,
     stream::{Line, Speaker, Stream},
 };
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::{
     Cause, Phase, Verdict,
     examine::{Examiner, Found, Hit},
-    knowledge::{Knowledge, MachineEnd, Scope, Signature, fill},
+    knowledge::Knowledge,
+    signature::{MachineEnd, Scope, Signature, fill},
 };
 use crate::catalogue::InstallerKind;
 

@@ -19,6 +19,8 @@ mod index;
 pub mod knowledge;
 mod literals;
 pub mod outcome;
+mod pattern;
+pub mod signature;
 pub mod stream;
 pub mod viewer;
 pub mod watch;

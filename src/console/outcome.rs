@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::{Cause, Phase, Verdict, knowledge::InstallerEnd, knowledge::MachineEnd};
+use super::{Cause, Phase, Verdict, knowledge::InstallerEnd, signature::MachineEnd};
 
 /// What is said about a machine, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

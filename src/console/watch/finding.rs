@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Phase, examine::Hit, knowledge::Signature, outcome::Judgement};
+use super::super::{Phase, examine::Hit, outcome::Judgement, signature::Signature};
 
 /// What a watcher noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]

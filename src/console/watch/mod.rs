@@ -18,8 +18,9 @@ use super::{
     Phase, Verdict,
     evidence::{Evidence, Record},
     examine::{Examiner, Hit},
-    knowledge::{CONDITION, Knowledge, MachineEnd, Scope, Signature, fill},
+    knowledge::{CONDITION, Knowledge},
     outcome::{self, End, Judgement, Known, Outcome, Success},
+    signature::{MachineEnd, Scope, Signature, fill},
 };
 use crate::{catalogue::InstallerKind, model::VerifyCondition};
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::{Verdict, examine::Hit, knowledge::Signature, outcome::Judgement};
+use super::super::{Verdict, examine::Hit, outcome::Judgement, signature::Signature};
 
 /// A weak sign of failure waits so long for a better one.
 const WEAK_PATIENCE: Duration = Duration::from_secs(2);

@@ -6,8 +6,8 @@ use super::{
     super::{
         Cause, Phase, Verdict,
         evidence::{Activity, Evidence},
-        knowledge::MachineEnd,
         outcome::{End, Judgement, Outcome},
+        signature::MachineEnd,
     },
     Finding, Watcher,
 };

@@ -10,8 +10,9 @@ use crate::{
     console::{
         Verdict,
         evidence::Evidence,
-        knowledge::{Knowledge, SignatureError},
+        knowledge::Knowledge,
         outcome::{End, Judgement, Outcome},
+        signature::SignatureError,
         watch::{Finding, Progress, Watch, Watcher},
     },
     engine::{Event, StageCx, StageError, Unit},
