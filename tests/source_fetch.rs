@@ -715,6 +715,55 @@ fn deb() -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn an_index_is_taken_by_its_digest_while_the_mirror_changes() {
+    let (server, mut home) = (Server::start().await, home());
+    let Some(signer) = Signer::new(&home.root, "ours") else { return };
+    let deb = deb();
+    let index = format!(
+        "Package: debian-installer-13-netboot-amd64\nVersion: 1\nFilename: pool/i.deb\nSize: {}\nSHA256: {}\n\n",
+        deb.len(),
+        sha256(&deb)
+    );
+    let folder = "d/dists/trixie/main/binary-all";
+    let release = format!(
+        "Codename: trixie\nAcquire-By-Hash: yes\nSHA256:\n {} 1 main/binary-all/Packages\n",
+        sha256(index.as_bytes())
+    );
+    server.put("d/dists/trixie/InRelease", signer.clearsigned(&release));
+    server.put(&format!("{folder}/Packages"), "the next one");
+    server.put(&format!("{folder}/by-hash/SHA256/{}", sha256(index.as_bytes())), index);
+    server.put("d/pool/i.deb", deb);
+    home.cx.keyrings = vec![signer.keyring.clone()];
+    let source = Source::Package {
+        mirror: server.url("d"),
+        suite: "trixie".to_owned(),
+        component: "main".to_owned(),
+        name: "debian-installer-13-netboot-{debarch}".to_owned(),
+        version: None,
+        kernel: None,
+        initrd: None,
+        keyring: None,
+        checksums: Checksums::default(),
+    };
+    let files = home.get(&source).await.unwrap();
+    assert_eq!(fs::read(&files.kernel.path).unwrap(), b"kernel");
+}
+
+#[tokio::test]
+async fn a_relative_path_is_found_from_another_folder_as_well() {
+    let home = home();
+    let source = Source::Kernel {
+        kernel: "Cargo.toml".to_owned(),
+        initrd: "./Cargo.lock".to_owned(),
+        checksums: Checksums::default(),
+    };
+    let files = home.get(&source).await.unwrap();
+    let folder = Utf8Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(files.kernel.path, folder.join("Cargo.toml"));
+    assert_eq!(files.initrd.path, folder.join("Cargo.lock"));
+}
+
+#[tokio::test]
 async fn a_package_is_trusted_through_the_signed_release() {
     let (server, mut home) = (Server::start().await, home());
     let Some(signer) = Signer::new(&home.root, "ours") else { return };

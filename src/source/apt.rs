@@ -30,6 +30,9 @@ pub(super) struct Release {
     codename: Option<String>,
     /// Whether each architecture's index holds the packages for all, too.
     pub(super) lists_all_with_each: bool,
+    /// Whether files are also there under their digests, where they stay for a
+    /// while after they have changed.
+    pub(super) is_by_hash: bool,
     digests: HashMap<String, Digest>,
 }
 
@@ -129,6 +132,7 @@ impl Release {
             match key.to_ascii_lowercase().as_str() {
                 "suite" => release.suite = Some(value),
                 "codename" => release.codename = Some(value),
+                "acquire-by-hash" => release.is_by_hash = value.eq_ignore_ascii_case("yes"),
                 "no-support-for-architecture-all" => {
                     release.lists_all_with_each =
                         value.split_whitespace().any(|it| it == "Packages");

@@ -66,6 +66,19 @@ pub struct InstallerFiles {
     pub trust: Trust,
 }
 
+impl InstallerFiles {
+    /// With paths that whoever works in another folder finds as well, such as QEMU.
+    fn anywhere(mut self) -> Self {
+        let paths = [Some(&mut self.kernel.path), Some(&mut self.initrd.path), self.iso.as_mut()];
+        for path in paths.into_iter().flatten() {
+            if let Ok(absolute) = camino::absolute_utf8(&*path) {
+                *path = absolute;
+            }
+        }
+        self
+    }
+}
+
 /// A file on this machine: in the cache, or where the spec found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedFile {
@@ -191,7 +204,7 @@ pub async fn fetch(
             }
         }
     });
-    let files = cx.or_cancelled(work).await?;
+    let files = cx.or_cancelled(work).await?.anywhere();
     if files.trust == Trust::None {
         cx.teller.warn(
             "nothing vouches for the installer's kernel and initrd: state their digests under `checksums`",

@@ -172,12 +172,24 @@ async fn index(
         let Some(digest) = release.digest(&path) else { continue };
         let at = package.mirror.below(&format!("dists/{}/{path}", package.suite))?;
         let expected = Expected { digest: digest.clone(), stated_by: release.name.clone() };
-        let want = Want { limit: 512 << 20, ..Want::large(&at, &path) }.expecting(Some(&expected));
-        let file = match download::get(cx, cache, want).await {
-            Ok(file) => file,
-            Err(error) if error.is_not_found() => continue,
-            Err(error) => return Err(error),
+        let get = async |at: &Location| {
+            let want = Want { limit: 512 << 20, ..Want::large(at, &path) };
+            match download::get(cx, cache, want.expecting(Some(&expected))).await {
+                Err(error) if error.is_not_found() => Ok(None),
+                file => file.map(Some),
+            }
         };
+        // By its digest it is the one of this Release file, even while the mirror
+        // goes over to the next.
+        let folder = format!("dists/{}/{}/binary-{folder}", package.suite, package.component);
+        let by_hash = format!("{folder}/by-hash/SHA256/{}", digest.hex);
+        let file =
+            if release.is_by_hash { get(&package.mirror.below(&by_hash)?).await? } else { None };
+        let file = match file {
+            Some(file) => Some(file),
+            None => get(&at).await?,
+        };
+        let Some(file) = file else { continue };
         let name = package.name.clone();
         let shown = at.to_string();
         let work = move || {
