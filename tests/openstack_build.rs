@@ -79,6 +79,64 @@ async fn a_spec_becomes_a_volume_and_its_snapshot() {
     assert!(after.iter().all(|it| it.1 == "quick"), "{after:?}");
 }
 
+#[tokio::test]
+async fn an_installer_is_started_from_its_kernel_and_its_result_from_its_disk() {
+    for (more, target) in
+        [("", "glance"), ("[platform.openstack]\nvolume-backed = true\n", "glance"), ("", "volume")]
+    {
+        let (cloud, work) = cloud(manners()).await;
+        append(&work, &format!("boot = \"direct\"\n{more}"));
+        let before = things(&cloud);
+        let output = imgbuild(&work, &[&BUILD[..], &["--target", target]].concat()).await;
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{target} {more}: {said}");
+        let mut after = things(&cloud);
+        after.retain(|it| !before.contains(it));
+        assert!(after.iter().all(|it| it.1 == "quick"), "{after:?}");
+        assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
+        for made in cloud.things().iter().filter(|it| it.name == "quick") {
+            let record = cloud.record(&made.id).unwrap().to_string();
+            for key in ["kernel_id", "ramdisk_id", "os_command_line"] {
+                assert!(!record.contains(key), "{record}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cloud_that_starts_no_kernel_is_told_of_with_the_remedy() {
+    for more in ["", "[platform.openstack]\nvolume-backed = true\n"] {
+        let (cloud, work) = cloud(Manners { starts_kernels: false, ..manners() }).await;
+        append(&work, &format!("boot = \"direct\"\n{more}"));
+        let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+        fs_err::write(work.path("quick.toml"), spec.replace("\"15s\"", "\"3s\"")).unwrap();
+        let before = things(&cloud);
+        let output = imgbuild(&work, &BUILD).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("did not start the installer's kernel"), "{said}");
+        assert!(said.contains("`install.boot = \"disk\"`"), "{said}");
+        assert_eq!(things(&cloud), before, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_line_with_a_secret_is_no_property_of_an_image() {
+    let (cloud, work) = cloud(manners()).await;
+    append(&work, "boot = \"direct\"\nkernel-arguments = [\"pw={{ password }}\"]\n");
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("secret") && said.contains("help:"), "{said}");
+    assert!(!cloud.requests().iter().any(|it| it.starts_with("POST /image")), "{said}");
+}
+
+/// Lengthens the spec, whose last table is `[install]`.
+fn append(work: &Work, more: &str) {
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    fs_err::write(work.path("quick.toml"), format!("{spec}{more}")).unwrap();
+}
+
 /// A build that fails, and leaves nothing behind.
 async fn failure(manners: Manners, more: &[&str]) -> String {
     let (cloud, work) = cloud(manners).await;
@@ -311,7 +369,6 @@ fn what_is_not_done_in_a_cloud_is_said_before_anything_is_started() {
             "`change`",
         ),
         ("[platform.openstack]\nfloating-ip = \"public\"\n", "floating-ip"),
-        ("boot = \"direct\"\n", "starts from its boot disk"),
     ];
     for (more, expected) in cases {
         let work = Work::new("ok", more);

@@ -26,7 +26,7 @@ use imgbuild::{
     engine::{Decision, Journal, Resource, Runner, StageCx, StageError, Teller, run, unwind},
     guard::Guard,
     installer,
-    model::{Build, Platform},
+    model::{BootMethod, Build, Platform},
     openstack::{
         Cloud, Error, Patience,
         fake::{FakeCloud, Fault, Manners, Thing, When, alike},
@@ -58,9 +58,11 @@ enum Shape {
     Volume,
     /// An image of a volume, installed from an attached ISO.
     ImageOfVolume,
+    /// A volume and its snapshot, the installer started from its kernel.
+    DirectVolume,
 }
 
-const SHAPES: [Shape; 3] = [Shape::Image, Shape::Volume, Shape::ImageOfVolume];
+const SHAPES: [Shape; 4] = [Shape::Image, Shape::Volume, Shape::ImageOfVolume, Shape::DirectVolume];
 
 fn patience() -> Patience {
     let quick = Backoff::new(Duration::from_millis(4), Duration::from_millis(60));
@@ -101,15 +103,17 @@ fn prepared(shape: Shape) -> Prepared {
         _ => "[source.kernel]\nkernel = \"/k\"\ninitrd = \"/i\"",
     };
     let target = match shape {
-        Shape::Volume => "volume",
+        Shape::Volume | Shape::DirectVolume => "volume",
         _ => "glance",
     };
     let spec = format!(
         "version = 1\nname = \"quick\"\nos = \"quick\"\n{source}\n\
          [answer]\ntext = \"#imgbuild-quick\\nhostname = quickhost\\n\"\n\
          [install]\ndisk = \"1 GiB\"\ncpus = 1\ntimeout = \"2m\"\nidle = \"20s\"\n\
+         boot = \"{}\"\n\
          [platform.openstack]\nvolume-backed = {}\n\
          [target.{target}]\nname = \"quick\"\n",
+        if shape == Shape::DirectVolume { "direct" } else { "disk" },
         shape == Shape::ImageOfVolume
     );
     let os = fs_err::read_to_string(format!(
@@ -143,8 +147,13 @@ impl Runner for InCloud {
             Action::Fetch { .. } => {
                 let iso = self.folder.file("dvd.iso");
                 fs_err::write(&iso, vec![5; 3000]).unwrap();
-                let file = json!({ "path": "/k", "sha256": "", "origin": "" });
+                let kernel = self.folder.file("k");
+                fs_err::write(&kernel, vec![6; 1000]).unwrap();
+                let file = json!({ "path": kernel, "sha256": "", "origin": "" });
                 Ok(json!({ "kernel": file, "initrd": file, "iso": iso, "trust": "" }))
+            }
+            Action::BootDisk { boot: BootMethod::Direct, command_line, .. } => {
+                Ok(json!({ "initrd": self.folder.file("k"), "command-line": command_line }))
             }
             Action::BootDisk { .. } => {
                 fs_err::write(self.folder.file(files::BOOT_DISK), vec![7; 2000]).unwrap();
@@ -309,13 +318,14 @@ fn whole(shape: Shape, fake: &FakeCloud, product: &str) -> Result<(), String> {
         if what[key] == value { Ok(()) } else { Err(format!("{key} is not {value}: {what}")) }
     };
     is(&it, "name", "quick".into())?;
-    if shape == Shape::Volume {
+    if matches!(shape, Shape::Volume | Shape::DirectVolume) {
         is(&it, "status", "available".into())?;
         is(&it["metadata"], INPUTS, DIGEST.into())?;
         let volume = fake.record(it["volume_id"].as_str().unwrap_or_default()).unwrap_or_default();
         is(&volume, "status", "available".into())?;
         is(&volume, "bootable", "true".into())?;
         is(&volume, "name", "quick".into())?;
+        is(&volume["volume_image_metadata"], "kernel_id", Value::Null)?;
         return is(&volume["volume_image_metadata"], INPUTS, DIGEST.into());
     }
     is(&it, "status", "active".into())?;

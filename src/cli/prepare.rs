@@ -62,7 +62,7 @@ pub(super) async fn prepare(loaded: Loaded, cx: &Surroundings) -> Result<Prepare
         .map_err(Failure::invalid)?;
     if build.install.boot == BootMethod::Direct && redactor.is_in(&command_line.text()) {
         return Err(Failure::invalid(Plain::new(
-            "the kernel command line holds a secret, which every user of this machine could read",
+            "the kernel command line holds a secret, which others could read: users of this machine, or whoever sees the boot image",
             "hand it over in the answer file, or boot with `boot = \"disk\"`",
         )));
     }

@@ -290,6 +290,15 @@ impl<'a> Volumes<'a> {
         self.session.send(&call.repeatable()).await.map(drop)
     }
 
+    /// Takes one of these away again; one that is not there is a success.
+    pub async fn unset_image_metadata(&self, volume: &str, key: &str) -> Result<(), Error> {
+        let call = volume_action(volume, json!({ "os-unset_image_metadata": { "key": key } }));
+        match self.session.send(&call.repeatable()).await {
+            Err(error) if error.is_missing() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Changes what a volume is called.
     pub async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
         let body = json!({ "volume": { "name": name } });

@@ -114,6 +114,8 @@ pub enum Action {
         volume: Option<RootVolume>,
         /// Whether the ISO goes along, for the server's CD-ROM drive.
         medium: bool,
+        /// Whether the installer is started from its kernel, not from a disk.
+        direct: bool,
     },
     /// Run the installer in a server of Nova.
     InstallServer(Box<ServerInstall>),
@@ -270,11 +272,14 @@ impl Stage {
                 format!("machine  {machine}"),
                 format!("until    {} within {}", condition_text(verify), verify.timeout),
             ],
-            Action::Upload { volume, medium, .. } => {
+            Action::Upload { volume, medium, direct, .. } => {
                 let mut lines = vec![match volume {
                     Some(volume) => format!("root     a volume of {} GiB", volume.gib),
                     None => "root     the flavor's disk".to_owned(),
                 }];
+                if *direct {
+                    lines.push("starts   the kernel itself (kernel_id, ramdisk_id)".to_owned());
+                }
                 if *medium {
                     lines.push("CD-ROM   the ISO, kept in Glance for the next build".to_owned());
                 }

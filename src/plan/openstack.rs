@@ -28,8 +28,22 @@ const WORDS: Span = Span::minutes(15);
 pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &str) -> Plan {
     let from_volume = cloud.volume_backed || matches!(target, Target::Volume(_));
     let gib = gibibytes(build.install.disk);
+    let direct = build.install.boot == BootMethod::Direct;
     let mut upload =
         vec![planned("boot-image", ResourceKind::Image, Lifetime::Scratch, "boot", None)];
+    if direct {
+        // An image has to have data, and a root disk starts as one.
+        upload.push(planned(
+            "empty-disk",
+            ResourceKind::File,
+            Lifetime::Scratch,
+            "empty-disk.img",
+            None,
+        ));
+        for (label, name) in [("kernel-image", "kernel"), ("initrd-image", "initrd")] {
+            upload.push(planned(label, ResourceKind::Image, Lifetime::Scratch, name, None));
+        }
+    }
     if from_volume {
         // A snapshot lives no longer than its volume.
         let lifetime = match target {
@@ -67,7 +81,12 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         qemu::boot_disk(build, command_line),
         Stage {
             name: "upload".into(),
-            title: "bring the boot disk into the cloud".into(),
+            title: if direct {
+                "bring the installer's kernel and initrd into the cloud"
+            } else {
+                "bring the boot disk into the cloud"
+            }
+            .into(),
             timeout: TRANSFER,
             creates: upload,
             action: Action::Upload {
@@ -75,6 +94,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
                 volume: from_volume
                     .then(|| RootVolume { gib, volume_type: cloud.volume_type.clone() }),
                 medium,
+                direct,
             },
         },
         Stage {
@@ -136,10 +156,10 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
 /// said before anything is started, not in its middle.
 pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
-    if build.install.boot != BootMethod::Disk {
+    if build.install.boot == BootMethod::Cdrom {
         found.push((
-            "in a cloud the installer starts from its boot disk".to_owned(),
-            "use `install.boot = \"disk\"`, or leave it out",
+            "in a cloud the installer starts from its boot disk or its kernel".to_owned(),
+            "use `install.boot = \"disk\"` or `\"direct\"`, or leave it out",
         ));
     }
     if build.install.delivery == Delivery::Volume {
@@ -195,6 +215,9 @@ pub const SERVERS_OWN: [&str; 12] = [
     "user_id",
     "os_command_line",
 ];
+
+/// What has a server start a kernel by itself instead of what is on its disk.
+pub const DIRECT: [&str; 3] = ["kernel_id", "os_command_line", "ramdisk_id"];
 
 /// What a product says of itself: the system's and the spec's properties.
 pub fn properties(build: &Build, target: &Target, inputs: &str) -> BTreeMap<String, String> {

@@ -218,6 +218,7 @@ pub(super) fn changed(state: &mut State, id: &str) {
     state.booted.insert(id.to_owned(), Instant::now());
     if let Some(runs) = state.manners.guest
         && !is_installed(state, id)
+        && !is_stuck(state, id)
     {
         off(state, id, runs);
     }
@@ -375,8 +376,14 @@ fn status(state: &State, id: &str) -> (String, Option<String>) {
 
 /// What the guest has said so far, as much as Nova returns of it.
 fn console(state: &State, id: &str) -> String {
-    let lines =
-        if is_installed(state, id) { &state.manners.booted } else { &state.manners.console };
+    let firmware = ["SeaBIOS (version 1.16.2)".to_owned(), "No bootable device.".to_owned()].into();
+    let lines = if is_stuck(state, id) {
+        &firmware
+    } else if is_installed(state, id) {
+        &state.manners.booted
+    } else {
+        &state.manners.console
+    };
     let ran = state.booted.get(id).map(Instant::elapsed).unwrap_or_default();
     let whole = state.manners.guest.unwrap_or(state.manners.delay * 10);
     let share = (ran.as_secs_f64() / whole.as_secs_f64().max(1e-6)).min(1.0);
@@ -395,7 +402,30 @@ fn console(state: &State, id: &str) -> String {
 /// Whether a guest boots what was installed: nobody gave it an answer file.
 fn is_installed(state: &State, id: &str) -> bool {
     let has_answers = state.get(Kind::Server, id).is_some_and(|it| it["_answers"] == true);
-    !state.manners.booted.is_empty() && !has_answers
+    !state.manners.booted.is_empty() && !has_answers && kernel(state, id).is_none()
+}
+
+/// Whether a guest was to start a kernel, and this hypervisor has it look at its
+/// empty disk.
+fn is_stuck(state: &State, id: &str) -> bool {
+    !state.manners.starts_kernels && kernel(state, id).is_some()
+}
+
+/// The kernel that a server starts by itself: as its image says, or what its
+/// volume knows of one.
+fn kernel(state: &State, id: &str) -> Option<String> {
+    let server = state.get(Kind::Server, id)?;
+    let of_image = state.get(Kind::Image, text(server, "_image")).map(|it| it["kernel_id"].clone());
+    let volume = server["os-extended-volumes:volumes_attached"][0]["id"].as_str();
+    let of_volume = || {
+        let volume = state.get(Kind::Volume, volume?)?;
+        Some(volume["volume_image_metadata"]["kernel_id"].clone())
+    };
+    let kernel = match of_image {
+        Some(kernel) => kernel,
+        None => of_volume()?,
+    };
+    kernel.as_str().map(str::to_owned)
 }
 
 /// Without what is ours.

@@ -56,6 +56,8 @@ pub struct Manners {
     pub window: usize,
     /// Whether the console of a stopped server can be read.
     pub console_when_off: bool,
+    /// Whether its hypervisor heeds `kernel_id`; where not, such guests find nothing to boot.
+    pub starts_kernels: bool,
     /// The most items on a page.
     pub page: usize,
     /// How many servers, volumes, snapshots and ports there may be of each.
@@ -102,6 +104,7 @@ impl Default for Manners {
             fault: None,
             window: 100 * 1024,
             console_when_off: false,
+            starts_kernels: true,
             page: 1000,
             quota: 10,
             told_quota: None,

@@ -65,8 +65,9 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
 pub(super) fn snapped(state: &mut State, volume: &str, name: &str, metadata: &Value) -> String {
     let id = state.next_id("");
     let size = state.get(Kind::Volume, volume).map(|it| it["size"].clone()).unwrap_or_default();
+    let knows = state.get(Kind::Volume, volume).map(|it| it["volume_image_metadata"].clone());
     let snapshot = json!({ "id": id, "name": name, "status": "creating", "size": size, "volume_id": volume,
-        "metadata": metadata, "created_at": state.now_text() });
+        "metadata": metadata, "_image_metadata": knows, "created_at": state.now_text() });
     state.put(Kind::Snapshot, snapshot);
     state.becomes(Kind::Snapshot, &id, json!({ "status": "available" }));
     id
@@ -93,11 +94,20 @@ fn create(state: &mut State, wanted: &Value) -> Reply {
     if image.is_some_and(|it| state.get(Kind::Image, it).is_none()) {
         return complaint(400, "Invalid image identifier or unable to access requested image.");
     }
+    let knows = match (image, snapshot) {
+        (Some(image), _) => known(state, image),
+        (None, Some(snapshot)) => state
+            .get(Kind::Snapshot, snapshot)
+            .map(|it| it["_image_metadata"].clone())
+            .unwrap_or_default(),
+        (None, None) => Value::Null,
+    };
     let id = state.next_id("");
     let is_bootable = image.is_some() || snapshot.is_some();
     let volume = json!({ "id": id, "name": wanted["name"], "status": "creating", "size": size,
         "bootable": is_bootable.to_string(), "snapshot_id": snapshot, "metadata": wanted["metadata"],
-        "created_at": state.now_text(), "attachments": [] });
+        "created_at": state.now_text(), "attachments": [],
+        "volume_image_metadata": if knows.is_object() { knows } else { json!({}) } });
     state.put(Kind::Volume, volume.clone());
     if image.is_some() {
         state.becomes(Kind::Volume, &id, json!({ "status": "downloading" }));
@@ -146,11 +156,13 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
                 ),
             );
         }
-        let image = image::made(
-            state,
-            text(wanted, "image_name"),
-            json!({ "disk_format": wanted["disk_format"] }),
-        );
+        // It inherits what the volume knows of an image.
+        let mut more = state
+            .get(Kind::Volume, id)
+            .and_then(|it| it["volume_image_metadata"].as_object().cloned())
+            .unwrap_or_default();
+        more.insert("disk_format".into(), wanted["disk_format"].clone());
+        let image = image::made(state, text(wanted, "image_name"), more.into());
         let delay = state.manners.delay;
         if let Some(volume) = state.edit(Kind::Volume, id) {
             volume.insert("status".into(), "uploading".into());
@@ -172,10 +184,38 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
         return Reply::empty(200);
     }
     if let Some(wanted) = asked.body.get("os-set_image_metadata") {
-        edit(state, Kind::Volume, "volume", id, "volume_image_metadata", &wanted["metadata"]);
+        let mut knows = state
+            .get(Kind::Volume, id)
+            .and_then(|it| it["volume_image_metadata"].as_object().cloned())
+            .unwrap_or_default();
+        knows.extend(wanted["metadata"].as_object().cloned().unwrap_or_default());
+        edit(state, Kind::Volume, "volume", id, "volume_image_metadata", &knows.into());
         return Reply::json(200, &json!({ "metadata": wanted["metadata"] }));
     }
+    if let Some(wanted) = asked.body.get("os-unset_image_metadata") {
+        let known = state
+            .edit(Kind::Volume, id)
+            .and_then(|it| it.get_mut("volume_image_metadata")?.as_object_mut());
+        return match known.and_then(|it| it.remove(text(wanted, "key"))) {
+            Some(_) => Reply::empty(200),
+            None => complaint(404, "Metadata for the volume could not be found."),
+        };
+    }
     complaint(400, "There is no such action.")
+}
+
+/// What a volume learns of the image it is filled with: its properties.
+fn known(state: &State, image: &str) -> Value {
+    const OWN: [&str; 4] = ["id", "name", "visibility", "status"];
+    let own = |key: &str| OWN.contains(&key) || key.starts_with("os_hash") || key == "owner";
+    let properties = state.get(Kind::Image, image).and_then(Value::as_object).cloned();
+    properties
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(key, value)| value.is_string() && !own(key) && !key.contains("format"))
+        .filter(|(key, _)| key != "created_at")
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn delete(state: &mut State, kind: Kind, one: &str, id: &str) -> Reply {

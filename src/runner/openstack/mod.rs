@@ -52,6 +52,38 @@ pub enum CloudError {
         /// The property.
         property: String,
     },
+    /// A server that was to start a kernel, and none spoke.
+    #[error("the server did not start the installer's kernel: nothing of it is on the console")]
+    #[diagnostic(help(
+        "this cloud's hypervisor may not heed `kernel_id`: use `install.boot = \"disk\"`"
+    ))]
+    NoKernel {
+        /// How the server ended.
+        #[source]
+        ended: Box<StageError>,
+    },
+    /// What should be gone is there.
+    #[error("volume `{volume}` still has the property `{property}`")]
+    #[diagnostic(help(
+        "servers made from it would start the installer again: use `install.boot = \"disk\"`"
+    ))]
+    StillDirect {
+        /// The volume's ID.
+        volume: String,
+        /// The property.
+        property: String,
+    },
+    /// An image that still starts the installer.
+    #[error("image `{image}` still has the property `{property}`")]
+    #[diagnostic(help(
+        "the cloud forbids removing it (property protection): use `install.boot = \"disk\"`"
+    ))]
+    NotRemoved {
+        /// The image's ID.
+        image: String,
+        /// The property.
+        property: String,
+    },
     /// An image without anything in it.
     #[error("image `{image}` is empty")]
     Empty {
@@ -109,8 +141,9 @@ impl Runner for OpenstackRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         match &stage.action {
-            Action::Upload { properties, volume, medium } => {
-                self.upload(stage, properties, volume.as_ref(), *medium, cx).await
+            Action::Upload { properties, volume, medium, direct } => {
+                let volume = volume.as_ref();
+                self.upload(stage, properties, volume, *medium, *direct, cx).await
             }
             Action::InstallServer(action) => self.install(stage, action, cx).await,
             Action::Capture { target, from_volume } => {

@@ -19,7 +19,7 @@ use crate::{
     },
     plan::{
         Stage,
-        openstack::{SERVERS_OWN, properties},
+        openstack::{DIRECT, SERVERS_OWN, properties},
     },
 };
 
@@ -43,6 +43,7 @@ impl OpenstackRunner {
             let volume = said(cx, "upload", "volume")?;
             cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
             let wanted = properties(&context.build, target, &context.inputs);
+            disk_boots(&cloud, &volume).await?;
             cloud.volumes().set_image_metadata(&volume, &wanted).await.map_err(of)?;
             cloud.volumes().set_bootable(&volume, true).await.map_err(of)?;
             let resource = self.local.claim(stage, "snapshot", cx)?;
@@ -76,7 +77,9 @@ impl OpenstackRunner {
             cloud.compute().wait(&server, Until::Settled, until).await.map_err(of)?;
             self.give_back("install-server", cx).await?;
         }
-        self.give_back("boot-image", cx).await?;
+        for label in ["boot-image", "kernel-image", "initrd-image"] {
+            self.give_back(label, cx).await?;
+        }
         let change = ImageChange {
             set: properties(&context.build, target, &context.inputs)
                 .into_iter()
@@ -191,10 +194,37 @@ async fn retire(
     trouble
 }
 
+/// Has servers of a volume boot from it, where so far they would start the
+/// installer's kernel. Its snapshots know what it knows when they are taken.
+async fn disk_boots(cloud: &Cloud, volume: &str) -> Result<(), StageError> {
+    let knows = cloud.volumes().get(volume).await.map_err(of)?.volume_image_metadata;
+    let starts: Vec<_> = DIRECT.into_iter().filter(|it| knows.contains_key(*it)).collect();
+    if starts.is_empty() {
+        return Ok(());
+    }
+    for property in &starts {
+        cloud.volumes().unset_image_metadata(volume, property).await.map_err(of)?;
+    }
+    let knows = cloud.volumes().get(volume).await.map_err(of)?.volume_image_metadata;
+    match starts.into_iter().find(|it| knows.contains_key(*it)) {
+        Some(property) => Err(StageError::of(CloudError::StillDirect {
+            volume: volume.to_owned(),
+            property: property.to_owned(),
+        })),
+        None => Ok(()),
+    }
+}
+
 /// Whether an image has what it was given, and something in it.
 fn kept(image: &Image, change: &ImageChange) -> Result<(), StageError> {
     if image.size.is_none_or(|it| it == 0) {
         return Err(StageError::of(CloudError::Empty { image: image.id.clone() }));
+    }
+    if let Some(property) = DIRECT.iter().find(|it| image.properties.contains_key(**it)) {
+        return Err(StageError::of(CloudError::NotRemoved {
+            image: image.id.clone(),
+            property: (*property).to_owned(),
+        }));
     }
     let lost = change.set.iter().find(|(key, value)| image.properties.get(*key) != Some(*value));
     match lost {

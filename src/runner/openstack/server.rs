@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr as _, time::Instant};
 
-use super::{OpenstackRunner, deadline, metadata, of, said, watch::Watched};
+use super::{CloudError, OpenstackRunner, deadline, metadata, of, said, watch::Watched};
 use crate::{
     console::{
         Phase,
@@ -10,15 +10,20 @@ use crate::{
         watch::{Budgets, Condition, Purpose, Watch},
     },
     engine::{StageCx, StageError},
-    model::{Delivery, Openstack, Platform, Target, Verify, VerifyCondition},
+    model::{BootMethod, Delivery, Openstack, Platform, Target, Verify, VerifyCondition},
     openstack::{
         compute::{Attachment, Device, NewServer},
         volume::NewVolume,
     },
     plan::{ServerInstall, Stage},
-    runner::{Checked, qemu::knowledge_error},
+    runner::{Checked, MachineFailed, qemu::knowledge_error},
     units::Span,
 };
+
+/// What a kernel of Linux says before anything else, and with `quiet` later.
+const KERNEL: [&str; 4] = ["Linux version", "Kernel panic", "] Run /init", "Command line:"];
+/// What a failure rests on that Nova told, and no console.
+const TOLD_BY_NOVA: [&str; 2] = ["watch/platform", "watch/deleted"];
 
 impl OpenstackRunner {
     pub(super) async fn install(
@@ -62,8 +67,28 @@ impl OpenstackRunner {
             emulator: None,
         };
         let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
-        self.watched(&server.id, "console.log", knowledge, watch, cx).await?;
+        let ended = self.watched(&server.id, "console.log", knowledge, watch, cx).await;
+        if install.boot == BootMethod::Direct {
+            ended.map_err(|it| self.kernel_or(it, cx))?;
+        } else {
+            ended?;
+        }
         Ok(serde_json::json!({ "server": server.id }))
+    }
+
+    /// The failure of a server that was to start a kernel; where none spoke,
+    /// that is what there is to say.
+    fn kernel_or(&self, ended: StageError, cx: &StageCx<'_>) -> StageError {
+        let by_nova =
+            |it: &MachineFailed| TOLD_BY_NOVA.contains(&it.judgement().signature.as_str());
+        let is_judged = ended.inner::<MachineFailed>().is_some_and(|it| !by_nova(it));
+        let log = fs_err::read(self.local.context.folder.file("console.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let is_heard = !cx.state().phases.is_empty() || KERNEL.iter().any(|it| log.contains(it));
+        if is_judged && !is_heard {
+            return StageError::of(CloudError::NoKernel { ended: Box::new(ended) });
+        }
+        ended
     }
 
     pub(super) async fn verify(

@@ -141,6 +141,30 @@ impl QemuRunner {
     }
 }
 
+/// What a platform hands to the machine that it starts the installer in.
+pub(in crate::runner) struct Start {
+    /// The kernel's file.
+    pub(in crate::runner) kernel: camino::Utf8PathBuf,
+    /// The initrd's file.
+    pub(in crate::runner) initrd: camino::Utf8PathBuf,
+    /// Holds no secret: that was checked before anything began.
+    pub(in crate::runner) command_line: String,
+}
+
+impl QemuRunner {
+    /// What starts the installer without a disk, as the stage `boot-disk` left
+    /// it; `None` where it made a disk.
+    pub(in crate::runner) fn direct(&self, cx: &StageCx<'_>) -> Result<Option<Start>, StageError> {
+        let fetched = fetched(cx)?;
+        let said = cx.output("boot-disk").and_then(|it| it.get("command-line")?.as_str());
+        Ok(said.map(|said| Start {
+            initrd: self.installer_initrd(cx, &fetched),
+            command_line: final_command_line(said, &fetched),
+            kernel: fetched.kernel.path.clone(),
+        }))
+    }
+}
+
 /// The command line, with what only the ISO knows.
 pub(super) fn final_command_line(command_line: &str, fetched: &Fetched) -> String {
     let id = escape_volume_id(fetched.volume_id.as_deref().unwrap_or_default());

@@ -110,7 +110,7 @@ pub(super) fn check(
     };
     let install = checker.install(&file.install, file.source.as_ref());
     let answer = checker.answer(&file.answer, masked_values, &tables, damaged.contains("answer"));
-    let platform = checker.platform(file.platform.as_ref(), &file.install);
+    let platform = checker.platform(file.platform.as_ref());
     let target = file.target.as_ref().filter(|_| !damaged.contains("platform"));
     let target = checker.target(&name, target, &platform);
     let verify = checker.verify(&file.verify, &install);
@@ -293,7 +293,7 @@ impl Checker<'_> {
                 }
                 ["source" | "install", ..] if boot != BootMethod::Direct => continue,
                 ["source" | "install", ..] => (
-                    "a kernel parameter, and with `boot = \"direct\"` an argument of QEMU",
+                    "a kernel parameter, and with `boot = \"direct\"` an argument of QEMU or a property of an image",
                     "use `boot = \"disk\"`, or put it into the answer file",
                 ),
                 ["stages", _, "command", ..] => {

@@ -5,13 +5,13 @@ use regex::Regex;
 use super::Checker;
 use crate::{
     model::{
-        BootMethod, Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install,
-        Openstack, Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
+        Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install, Openstack,
+        Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
     },
     spec::{
         file::{
-            FileTable, GlanceTable, InstallTable, OpenstackTable, PlatformTable, QemuTable,
-            TargetTable, VerifySshTable, VerifyTable, Visibility, VolumeTable,
+            FileTable, GlanceTable, OpenstackTable, PlatformTable, QemuTable, TargetTable,
+            VerifySshTable, VerifyTable, Visibility, VolumeTable,
         },
         variables::bad_regex,
     },
@@ -22,23 +22,9 @@ const VERIFY_TIMEOUT: Span = Span::minutes(20);
 const VERIFY_MEMORY: Size = Size::gib(1);
 
 impl Checker<'_> {
-    pub(super) fn platform(
-        &mut self,
-        table: Option<&PlatformTable>,
-        install: &InstallTable,
-    ) -> Platform {
+    pub(super) fn platform(&mut self, table: Option<&PlatformTable>) -> Platform {
         match table {
-            Some(PlatformTable { openstack: Some(it), .. }) => {
-                if install.boot == Some(BootMethod::Direct) {
-                    self.contradiction(
-                        "Nova starts machines from their disk, never from a kernel",
-                        (&["install", "boot"], "hands over a kernel"),
-                        (&["platform", "openstack"], "to Nova"),
-                        "use `boot = \"disk\"`, or leave it out",
-                    );
-                }
-                Platform::Openstack(openstack(it))
-            }
+            Some(PlatformTable { openstack: Some(it), .. }) => Platform::Openstack(openstack(it)),
             Some(PlatformTable { qemu: Some(it), .. }) => Platform::Qemu(self.qemu(it)),
             _ => Platform::Qemu(Qemu::default()),
         }
