@@ -366,6 +366,8 @@ pub struct Openstack {
     pub volume_type: Option<String>,
     /// Whether a config drive is asked for.
     pub config_drive: bool,
+    /// Whether boot disk, kernel and initrd stay in Glance for the next build.
+    pub cache_media: bool,
 }
 
 /// What is made of the installed disk.

@@ -123,12 +123,42 @@ async fn a_cloud_that_starts_no_kernel_is_told_of_with_the_remedy() {
 #[tokio::test]
 async fn a_command_line_with_a_secret_is_no_property_of_an_image() {
     let (cloud, work) = cloud(manners()).await;
-    append(&work, "boot = \"direct\"\nkernel-arguments = [\"pw={{ password }}\"]\n");
+    append(&work, "boot = \"direct\"\nparameters = [\"pw={{ password }}\"]\n");
     let output = imgbuild(&work, &BUILD).await;
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("secret") && said.contains("help:"), "{said}");
     assert!(!cloud.requests().iter().any(|it| it.starts_with("POST /image")), "{said}");
+}
+
+#[tokio::test]
+async fn boot_media_are_kept_for_the_next_build_only_where_that_is_asked_for() {
+    for boot in ["disk", "direct"] {
+        let (cloud, work) = cloud(manners()).await;
+        append(&work, &format!("boot = \"{boot}\"\n"));
+        let before = things(&cloud);
+        let build = [&BUILD[..], &["--force", "--cache-media"]].concat();
+        let kept = |cloud: &FakeCloud| -> Vec<String> {
+            let mut things = cloud.things();
+            things.retain(|it| it.name.starts_with("imgbuild-"));
+            things.into_iter().map(|it| it.id).collect()
+        };
+        for n in 0..2 {
+            let output = imgbuild(&work, &build).await;
+            let said = text(&output.stderr);
+            assert!(output.status.success(), "{said}");
+            assert_eq!(said.contains("cached, image"), n == 1, "{said}");
+            assert_eq!(kept(&cloud).len(), if boot == "disk" { 1 } else { 2 }, "{said}");
+            let record = cloud.record(text(&output.stdout).trim()).unwrap().to_string();
+            assert!(!record.contains("imgbuild_sha256"), "{record}");
+        }
+        let output = imgbuild(&work, &["cleanup", "--cache", "--cloud", "fake"]).await;
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(kept(&cloud).is_empty(), "{:?}", things(&cloud));
+        let mut after = things(&cloud);
+        after.retain(|it| !before.contains(it));
+        assert!(after.iter().all(|it| it.1 == "quick"), "{after:?}");
+    }
 }
 
 /// Lengthens the spec, whose last table is `[install]`.

@@ -148,6 +148,11 @@ pub struct Overrides {
     /// What is made
     #[arg(long, value_enum)]
     pub target: Option<TargetName>,
+    /// Keep boot disk, kernel and initrd in the cloud for the next build
+    ///
+    /// `imgbuild cleanup --cache` removes them.
+    #[arg(long)]
+    pub cache_media: bool,
 }
 
 /// What replaces the spec's source.
@@ -393,6 +398,9 @@ pub struct Cleanup {
     /// Remove the logs of ended runs as well
     #[arg(long)]
     pub logs: bool,
+    /// Remove what builds keep in the cloud for the next: boot media, ISOs
+    #[arg(long)]
+    pub cache: bool,
     /// The cloud they were in, as in clouds.yaml [default: the one the build used]
     #[arg(long, value_name = "NAME")]
     pub cloud: Option<String>,

@@ -137,6 +137,7 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
         if let Some(cloud) = &overrides.cloud {
             settings.cloud = Some(cloud.clone());
         }
+        settings.cache_media |= overrides.cache_media;
         if let Some((what, help)) = not_in_a_cloud(build, &settings).into_iter().next() {
             return Err(Failure::invalid(Plain::new(what, help)));
         }

@@ -15,7 +15,7 @@ use crate::{
     guard::Guard,
     openstack::Cloud,
     redact::Redactor,
-    runner::{Release, folder::RunFolder},
+    runner::{Release, empty_cache, folder::RunFolder},
     ui,
     units::Span,
 };
@@ -169,6 +169,12 @@ pub(super) async fn cleanup(
             })?;
         }
         left.append(&mut still);
+    }
+    if arguments.cache {
+        let cloud = cloud::connect(arguments.cloud.as_deref())?;
+        for name in empty_cache(&cloud).await.map_err(Failure::failed)? {
+            _ = writeln!(std::io::stdout(), "removed from the cloud: {name}");
+        }
     }
     if left.is_empty() {
         return Ok(());

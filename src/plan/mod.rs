@@ -116,6 +116,8 @@ pub enum Action {
         medium: bool,
         /// Whether the installer is started from its kernel, not from a disk.
         direct: bool,
+        /// Whether it stays in Glance for the next build.
+        cache: bool,
     },
     /// Run the installer in a server of Nova.
     InstallServer(Box<ServerInstall>),
@@ -272,13 +274,16 @@ impl Stage {
                 format!("machine  {machine}"),
                 format!("until    {} within {}", condition_text(verify), verify.timeout),
             ],
-            Action::Upload { volume, medium, direct, .. } => {
+            Action::Upload { volume, medium, direct, cache, .. } => {
                 let mut lines = vec![match volume {
                     Some(volume) => format!("root     a volume of {} GiB", volume.gib),
                     None => "root     the flavor's disk".to_owned(),
                 }];
                 if *direct {
                     lines.push("starts   the kernel itself (kernel_id, ramdisk_id)".to_owned());
+                }
+                if *cache {
+                    lines.push("cached   kept in Glance for the next build".to_owned());
                 }
                 if *medium {
                     lines.push("CD-ROM   the ISO, kept in Glance for the next build".to_owned());

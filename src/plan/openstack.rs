@@ -95,6 +95,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
                     .then(|| RootVolume { gib, volume_type: cloud.volume_type.clone() }),
                 medium,
                 direct,
+                cache: cloud.cache_media,
             },
         },
         Stage {
@@ -201,7 +202,8 @@ pub fn gibibytes(size: Size) -> u64 {
 
 /// What images of servers carry of the machine they were made of, and no other
 /// machine should: seen on a real cloud.
-pub const SERVERS_OWN: [&str; 12] = [
+pub const SERVERS_OWN: [&str; 13] = [
+    CACHED,
     "base_image_ref",
     "boot_roles",
     "image_location",
@@ -233,6 +235,9 @@ pub fn properties(build: &Build, target: &Target, inputs: &str) -> BTreeMap<Stri
     properties.insert(INPUTS.to_owned(), inputs.to_owned());
     properties
 }
+
+/// The property with the digest of a boot medium that is kept in Glance.
+pub const CACHED: &str = "imgbuild_sha256";
 
 /// The property of an ISO that is kept in Glance, with its digest.
 pub const MEDIUM: &str = "imgbuild_medium";

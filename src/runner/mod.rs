@@ -12,6 +12,6 @@ mod release;
 
 pub use console_log::SYSTEM_LOG;
 pub use failed::MachineFailed;
-pub use openstack::{CloudError, Crowd, OpenstackRunner, Place};
+pub use openstack::{CloudError, Crowd, OpenstackRunner, Place, empty_cache};
 pub use qemu::{BuildKey, Checked, Context, GuestError, ImageError, Observed, QemuRunner};
 pub use release::{Release, ReleaseError, process_identity};

@@ -371,6 +371,10 @@ pub struct OpenstackTable {
     /// Whether a config drive is asked for.
     #[serde(default)]
     pub config_drive: bool,
+    /// Whether boot disk, kernel and initrd stay in Glance for the next build;
+    /// `imgbuild cleanup --cache` removes them. What holds a secret never stays.
+    #[serde(default)]
+    pub cache_media: bool,
 }
 
 /// What is made of the installed disk: exactly one of the three.

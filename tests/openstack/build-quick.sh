@@ -77,22 +77,41 @@ spec image "$kernel" '' '' >image.toml
 spec config-drive "$kernel" 'delivery = "config-drive"' 'config-drive = true' >config-drive.toml
 spec volume-backed "$kernel" '' 'volume-backed = true' >volume-backed.toml
 spec iso "$iso" '' '' >iso.toml
+spec direct "$kernel" 'boot = "direct"' '' >direct.toml
+spec direct-volume-backed "$kernel" 'boot = "direct"' 'volume-backed = true' >direct-volume-backed.toml
+# Longer than the 255 bytes that Nova keeps of a property beside the image.
+long=$(printf 'x%.0s' {1..260})
+spec direct-snapshot "$kernel" "boot = \"direct\"
+parameters = [\"filler=$long\"]" '' >direct-snapshot.toml
+spec cached "$kernel" 'boot = "direct"' 'cache-media = true' >cached.toml
 spec snapshot "$kernel" '' '' >snapshot.toml
 spec iso-snapshot "$iso" '' '' >iso-snapshot.toml
 
 things >before
 products=()
-for name in image config-drive volume-backed iso; do
+for name in image config-drive volume-backed iso direct direct-volume-backed cached; do
     products+=("$(build "$name" glance)")
 done
 snapshots=() volumes=()
-for name in snapshot iso-snapshot; do
+for name in snapshot iso-snapshot direct-snapshot; do
     snapshot=$(build "$name" volume)
     snapshots+=("$snapshot")
     volumes+=("$(openstack volume snapshot show "$snapshot" -f value -c volume_id)")
 done
-# The installer's ISO stays for the next build, once.
-products+=("$(openstack image list --tag imgbuild-medium -f value -c ID)")
+# The installer's ISO stays for the next build, once; kernel and initrd where that
+# is asked for, and the next build finds them. All of it can be given back.
+products+=("$("$imgbuild" build cached.toml --force --target glance --format plain --work-dir runs)")
+[ "$(openstack image list --tag imgbuild-medium -f value -c ID | wc -l)" = 1 ]
+[ "$(openstack image list --tag imgbuild-cache -f value -c ID | wc -l)" = 2 ]
+"$imgbuild" cleanup --cache --cloud "$cloud" --work-dir runs
+# What started the installer is nothing of the product's.
+marks='kernel_id|ramdisk_id|os_command_line|imgbuild_sha256'
+for product in "${products[@]}"; do
+    if openstack image show "$product" -f json | grep -E "$marks"; then exit 1; fi
+done
+for volume in "${volumes[@]}"; do
+    if openstack volume show "$volume" -f json | grep -E "$marks"; then exit 1; fi
+done
 printf '%s\n' "${products[@]}" "${snapshots[@]}" "${volumes[@]}" | sort >wanted
 
 # Killed in the middle: everything is given back afterwards.

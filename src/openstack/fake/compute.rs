@@ -324,7 +324,7 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
                 .and_then(|it| state.get(Kind::Image, text(it, "_image")))
                 .cloned()
                 .unwrap_or_default();
-            for key in ["kernel_id", "ramdisk_id", "os_command_line"] {
+            for key in ["kernel_id", "ramdisk_id", "os_command_line", "imgbuild_sha256"] {
                 if let Some(value) = base.get(key) {
                     more.entry(key).or_insert_with(|| value.clone());
                 }

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What the images of ISOs are tagged with.
-const TAG: &str = "imgbuild-medium";
+pub(super) const TAG: &str = "imgbuild-medium";
 
 impl OpenstackRunner {
     /// Brings the ISO into the cloud, where it is not there yet, and makes a

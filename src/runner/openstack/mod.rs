@@ -4,6 +4,7 @@
 //! user's) is done as for QEMU. Every resource is claimed under a name of its
 //! own before the cloud is asked for it.
 
+mod cache;
 mod medium;
 mod pace;
 mod product;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use miette::Diagnostic;
 use tokio::time::Instant;
 
+pub use cache::empty_cache;
 pub use pace::Crowd;
 
 use super::{Observed, QemuRunner};
@@ -141,9 +143,15 @@ impl Runner for OpenstackRunner {
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         match &stage.action {
-            Action::Upload { properties, volume, medium, direct } => {
-                let volume = volume.as_ref();
-                self.upload(stage, properties, volume, *medium, *direct, cx).await
+            Action::Upload { properties, volume, medium, direct, cache } => {
+                let wanted = upload::Wanted {
+                    properties,
+                    volume: volume.as_ref(),
+                    medium: *medium,
+                    direct: *direct,
+                    cache: *cache,
+                };
+                self.upload(stage, &wanted, cx).await
             }
             Action::InstallServer(action) => self.install(stage, action, cx).await,
             Action::Capture { target, from_volume } => {

@@ -19,7 +19,7 @@ use crate::{
     },
     plan::{
         Stage,
-        openstack::{DIRECT, SERVERS_OWN, properties},
+        openstack::{CACHED, DIRECT, SERVERS_OWN, properties},
     },
 };
 
@@ -194,11 +194,12 @@ async fn retire(
     trouble
 }
 
-/// Has servers of a volume boot from it, where so far they would start the
+/// Takes what a boot disk's image said off its volume: servers would start the
 /// installer's kernel. Its snapshots know what it knows when they are taken.
 async fn disk_boots(cloud: &Cloud, volume: &str) -> Result<(), StageError> {
     let knows = cloud.volumes().get(volume).await.map_err(of)?.volume_image_metadata;
-    let starts: Vec<_> = DIRECT.into_iter().filter(|it| knows.contains_key(*it)).collect();
+    let starts: Vec<_> =
+        DIRECT.into_iter().chain([CACHED]).filter(|it| knows.contains_key(*it)).collect();
     if starts.is_empty() {
         return Ok(());
     }

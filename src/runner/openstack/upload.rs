@@ -9,6 +9,8 @@ use camino::Utf8Path;
 use super::{CloudError, OpenstackRunner, deadline, metadata, of};
 use crate::{
     engine::{StageCx, StageError},
+    installer::{self, CommandLine, kernel_command_line},
+    model::{Delivery, reveal},
     openstack::{
         image::{Image, NewImage},
         volume::NewVolume,
@@ -20,42 +22,58 @@ use crate::{
 /// to send. The root disk has the size of the flavor or volume.
 const EMPTY: u64 = 1 << 20;
 
+/// What is brought, and how.
+pub(super) struct Wanted<'a> {
+    /// Properties of the boot image.
+    pub(super) properties: &'a BTreeMap<String, String>,
+    /// The root disk, where it is a volume.
+    pub(super) volume: Option<&'a RootVolume>,
+    /// Whether the ISO goes along.
+    pub(super) medium: bool,
+    /// Whether the server starts a kernel.
+    pub(super) direct: bool,
+    /// Whether what can be used again is kept.
+    pub(super) cache: bool,
+}
+
 impl OpenstackRunner {
     pub(super) async fn upload(
         &self,
         stage: &Stage,
-        properties: &BTreeMap<String, String>,
-        volume: Option<&RootVolume>,
-        medium: bool,
-        direct: bool,
+        wanted: &Wanted<'_>,
         cx: &mut StageCx<'_>,
     ) -> Result<serde_json::Value, StageError> {
         let cloud = self.cloud(cx);
         let mut boot = NewImage {
             disk_format: "raw".to_owned(),
-            properties: properties.clone(),
+            properties: wanted.properties.clone(),
             ..NewImage::default()
         };
         let mut file = self.local.context.folder.file(files::BOOT_DISK);
         let mut what = "boot disk";
-        if direct {
-            boot.properties.extend(self.kernel(stage, cx).await?);
+        if wanted.direct {
+            boot.properties.extend(self.kernel(stage, wanted.cache, cx).await?);
             let empty = self.local.claim(stage, "empty-disk", cx)?;
             let made = fs_err::File::create(&empty.name).and_then(|it| it.set_len(EMPTY));
             made.map_err(|it| of(crate::openstack::Error::File(it)))?;
             (file, what) = (empty.name.into(), "empty disk");
         }
-        let image = self.image(stage, "boot-image", boot, &file, what, cx).await?;
-        let medium = if medium { Some(self.medium(stage, cx).await?) } else { None };
-        let Some(wanted) = volume else {
+        let label = "boot-image";
+        let image = if wanted.cache && !wanted.direct && self.is_public(cx) {
+            self.cached(stage, label, boot, &file, what, cx).await?
+        } else {
+            self.image(stage, label, boot, &file, what, cx).await?
+        };
+        let medium = if wanted.medium { Some(self.medium(stage, cx).await?) } else { None };
+        let Some(root) = wanted.volume else {
             return Ok(serde_json::json!({ "image": image.id, "medium": medium }));
         };
         let resource = self.local.claim(stage, "root-volume", cx)?;
         let new = NewVolume {
             name: resource.name.clone(),
-            gib: wanted.gib,
+            gib: root.gib,
             image: Some(image.id.clone()),
-            volume_type: wanted.volume_type.clone(),
+            volume_type: root.volume_type.clone(),
             metadata: metadata(&self.local.context.run),
             ..NewVolume::default()
         };
@@ -69,6 +87,7 @@ impl OpenstackRunner {
     async fn kernel(
         &self,
         stage: &Stage,
+        cache: bool,
         cx: &mut StageCx<'_>,
     ) -> Result<BTreeMap<String, String>, StageError> {
         let lacks = || StageError::of(CloudError::NoOutput { stage: "boot-disk" });
@@ -78,10 +97,19 @@ impl OpenstackRunner {
             container_format: format.to_owned(),
             ..NewImage::default()
         };
-        let new = of_kind("aki");
-        let kernel = self.image(stage, "kernel-image", new, &start.kernel, "kernel", cx).await?;
-        let new = of_kind("ari");
-        let initrd = self.image(stage, "initrd-image", new, &start.initrd, "initrd", cx).await?;
+        let (aki, ari) = (of_kind("aki"), of_kind("ari"));
+        let (label, file) = ("kernel-image", &start.kernel);
+        let kernel = if cache {
+            self.cached(stage, label, aki, file, "kernel", cx).await?
+        } else {
+            self.image(stage, label, aki, file, "kernel", cx).await?
+        };
+        let (label, file) = ("initrd-image", &start.initrd);
+        let initrd = if cache && self.is_public(cx) {
+            self.cached(stage, label, ari, file, "initrd", cx).await?
+        } else {
+            self.image(stage, label, ari, file, "initrd", cx).await?
+        };
         Ok(DIRECT
             .map(str::to_owned)
             .into_iter()
@@ -89,8 +117,24 @@ impl OpenstackRunner {
             .collect())
     }
 
+    /// Whether what starts the installer holds no answers and no secret, so that
+    /// it may stay in the cloud when the build is over.
+    fn is_public(&self, cx: &StageCx<'_>) -> bool {
+        let context = &self.local.context;
+        let build = &context.build;
+        let line = kernel_command_line(build, &installer::context(build));
+        let has_secret =
+            |it: &CommandLine| context.redactor.is_in(&reveal(&it.text(), &build.variables));
+        let is_public =
+            build.install.delivery != Delivery::Initrd && !line.is_ok_and(|it| has_secret(&it));
+        if !is_public {
+            cx.teller().info("the boot medium holds answers: it does not stay in the cloud");
+        }
+        is_public
+    }
+
     /// Makes an image of a file, and has Glance prove that it is the same.
-    async fn image(
+    pub(super) async fn image(
         &self,
         stage: &Stage,
         label: &str,

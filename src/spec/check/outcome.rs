@@ -315,6 +315,7 @@ fn openstack(table: &OpenstackTable) -> Openstack {
         volume_backed,
         volume_type,
         config_drive,
+        cache_media,
     } = table;
     Openstack {
         cloud: cloud.clone(),
@@ -326,5 +327,6 @@ fn openstack(table: &OpenstackTable) -> Openstack {
         volume_backed: *volume_backed,
         volume_type: volume_type.clone(),
         config_drive: *config_drive,
+        cache_media: *cache_media,
     }
 }
