@@ -136,7 +136,11 @@ fn served(
     let content = builder.settings.get("http_content").and_then(Json::as_object);
     let key = |it: &str| it.trim_start_matches('/').to_owned();
     let inline = content
-        .and_then(|it| it.iter().find(|(name, _)| key(name) == key(path)))
+        .and_then(|it| {
+            let of_cloud = key(&format!("{}/user-data", path.trim_end_matches('/')));
+            let wanted = |name: &str| [key(path), of_cloud.clone()].contains(&key(name));
+            it.iter().find(|(name, _)| wanted(name))
+        })
         .and_then(|it| text_of(it.1));
     let folder = builder.text("http_directory").unwrap_or_default();
     let folder = folder.trim_start_matches("./").trim_end_matches('/');
