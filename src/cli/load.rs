@@ -108,12 +108,14 @@ fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Res
         };
     }
     if let Some(location) = &overrides.source.source_iso {
+        // Another ISO in its place is given to the machine as that one is.
+        let attach = !matches!(&build.source, Source::Iso { attach: false, .. });
         build.source = Source::Iso {
             location: location.clone(),
             kernel: None,
             initrd: None,
             checksums: Checksums::default(),
-            attach: true,
+            attach,
         };
     }
     place(build, overrides)?;
@@ -236,19 +238,26 @@ static VENDORS: LazyLock<Vec<std::path::PathBuf>> = LazyLock::new(|| {
     vendors.filter_map(Result::ok).map(|it| it.path()).collect()
 });
 
-/// Systems that were filled, by their IDs: many specs are for the same few. The
-/// system that was filled is kept beside it, as a catalogue may have another.
-static FILLED: LazyLock<Mutex<HashMap<String, (Arc<Os>, Arc<Os>)>>> = LazyLock::new(Mutex::default);
+/// A system that was filled. The one it was made of is kept, as another catalogue
+/// may have another of that ID.
+#[derive(Clone)]
+struct Filled {
+    of: Arc<Os>,
+    os: Arc<Os>,
+}
+
+/// Those that were filled, by their IDs: many specs are for the same few.
+static FILLED: LazyLock<Mutex<HashMap<String, Filled>>> = LazyLock::new(Mutex::default);
 
 /// A system with what libosinfo's database knows beyond the catalogue.
 pub(super) fn filled(os: Arc<Os>) -> Arc<Os> {
     let known = FILLED.lock().ok().and_then(|it| it.get(&os.id).cloned());
-    if let Some((_, filled)) = known.filter(|it| Arc::ptr_eq(&it.0, &os)) {
-        return filled;
+    if let Some(known) = known.filter(|it| Arc::ptr_eq(&it.of, &os)) {
+        return known.os;
     }
     let filled = fill(Arc::clone(&os));
     if let Ok(mut all) = FILLED.lock() {
-        all.insert(os.id.clone(), (os, Arc::clone(&filled)));
+        all.insert(os.id.clone(), Filled { of: os, os: Arc::clone(&filled) });
     }
     filled
 }
