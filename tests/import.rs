@@ -118,7 +118,7 @@ fn a_tdl_that_cannot_be_carried_over_says_what_cannot() {
     for (from, to, word) in [
         ("<name>CentOS-7</name>", "<name>Windows</name>", "Windows"),
         ("<name>CentOS-7</name>", "", "os/name"),
-        ("x86_64</arch>", "i386</arch>", "i386"),
+        ("x86_64</arch>", "i386</arch>", "box.tdl:3: images for `i386`"),
         ("type='url'", "type='floppy'", "floppy"),
         ("<size>20", "<size>many", "many"),
         ("position='2'", "position='1'", "position 1"),
@@ -285,12 +285,77 @@ fn templates_that_cannot_be_carried_over_say_what_cannot() {
         ("source \"qemu\" \"x\" {\n  iso_url = \"http://a/plan9.iso\"\n}", "plan9"),
         ("source \"qemu\" \"x\" {\n  iso_url = \"http://a/debian-13-i386.iso\"\n}", "i386"),
         ("source \"qemu\" {{\n", "x.pkr.hcl:1"),
+        // The line is named.
+        ("\nsource \"qemu\" \"x\" {\n  memory = 1\n  disk_image = true\n}", "x.pkr.hcl:4: "),
+        ("\nsource \"qemu\" \"x\" {\n}", "x.pkr.hcl:2: the builder `x` has no `iso_url`"),
+        (
+            "variable \"iso\" {\n  default = null\n}\nsource \"qemu\" \"x\" {\n  iso_url = var.iso\n}",
+            "x.pkr.hcl:5: `iso_url` of the builder `x` is empty: it is `var.iso`",
+        ),
+        (
+            "locals {\n  urls = [var.nowhere]\n}\nsource \"qemu\" \"x\" {\n  iso_urls = local.urls\n}",
+            "x.pkr.hcl:5: `iso_urls` of the builder `x` cannot be worked out: the variable `nowhere` \
+             has no value",
+        ),
     ] {
         let error = run("x.pkr.hcl", text, &[], &[]).err().unwrap_or_else(|| panic!("{text}"));
         assert!(message(&error).contains(word), "{text}: {error}");
     }
     let missing = run("web.pkr.hcl", HCL, &[], &[]).err().unwrap();
     assert!(message(&missing).contains("http/d/p.cfg"), "{missing}");
+}
+
+#[test]
+fn a_file_without_builders_says_where_they_are() {
+    let sources = "source \"qemu\" \"x\" {}";
+    let error = run("variables.pkr.hcl", "variable \"x\" {}", &[("sources.pkr.hcl", sources)], &[]);
+    assert!(message(&error.err().unwrap()).contains("they are in `sources.pkr.hcl`"));
+}
+
+/// Two builders whose answer files are made of one template.
+const SERVED: &str = r#"
+variable "mirror" {
+  default = "${env("MIRROR")}"
+}
+locals {
+  isos = compact([try(var.missing.iso, ""), "http://a/debian-13.1.0-amd64-netinst.iso"])
+  from = var.mirror != "" ? var.mirror : "ftp.debian.org"
+}
+source "qemu" "small" {
+  iso_urls     = local.isos
+  boot_command = ["auto url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/p.cfg<enter>"]
+  http_content = { "/p.cfg" = templatefile("${path.root}/p.pkrtpl", { word = "one", from = local.from }) }
+  vm_name      = "box"
+}
+source "qemu" "large" {
+  iso_urls     = local.isos
+  boot_command = ["auto url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/p.cfg<enter>"]
+  http_content = { "/p.cfg" = templatefile("${path.root}/p.pkrtpl", { word = "two", from = local.from }) }
+  vm_name      = "box"
+}
+source "qemu" "third" {
+  iso_urls     = local.isos
+  boot_command = ["auto url=http://{{ .HTTPIP }}:{{ .HTTPPort }}/p.cfg<enter>"]
+  http_content = { "/p.cfg" = file("gone.cfg") }
+}
+"#;
+
+#[test]
+fn each_builder_has_its_own_answer_file_or_its_own_reason() {
+    let preseed = "d-i netcfg/get_hostname string ${word}\n\
+        %{ if from != \"\" ~}\nd-i mirror/http/hostname string ${from}\n%{ endif ~}\n";
+    let all = run("web.pkr.hcl", SERVED, &[("p.pkrtpl", preseed)], &[]).unwrap();
+    let names: Vec<_> = all.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["box", "box-2"]);
+    let file = |at: usize| all[at].files[0].clone();
+    assert_eq!((file(0).0, file(1).0), ("p.cfg".to_owned(), "box-2-p.cfg".to_owned()));
+    assert!(file(0).1.contains("string one\nd-i mirror/http/hostname string ftp.debian.org"));
+    assert!(file(1).1.contains("string two\n"));
+    assert!(all[1].spec.contains("name = \"box-2\""), "{}", all[1].spec);
+    assert!(all[1].spec.contains("file = \"box-2-p.cfg\""), "{}", all[1].spec);
+    let left_out = all[0].notes.last().unwrap();
+    assert!(left_out.contains("`third` is left out: web.pkr.hcl:24: "), "{left_out}");
+    assert!(left_out.contains("`gone.cfg` is not there"), "{left_out}");
 }
 
 const KICKSTART: &str = "url --url=http://m.example/releases/18/Fedora/x86_64/os/\n\

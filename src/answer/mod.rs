@@ -61,8 +61,15 @@ pub fn dialect(text: &str) -> Option<Dialect> {
 pub fn inspect(name: &str, text: &str, catalogue: &Catalogue) -> Inspection {
     let mut inspection =
         Inspection { name: name.to_owned(), dialect: dialect_of(text), ..Inspection::default() };
+    // `<NAME>` is how XML writes elements, such as those of kdump and the firewall.
+    let is_xml = inspection.dialect == Some(Dialect::Autoyast);
+    let is_element = |it: &std::ops::Range<usize>| {
+        is_xml
+            && text.get(it.start..).is_some_and(|it| !it.starts_with("<%") && it.starts_with('<'))
+    };
     inspection.residue = residue::find_all(text)
         .into_iter()
+        .filter(|it| !is_element(it))
         .map(|span| {
             let found = text.get(span.clone()).unwrap_or_default().to_owned();
             Stated::new(found, text, span, "a template's mark")

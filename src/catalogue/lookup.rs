@@ -238,6 +238,24 @@ mod tests {
     }
 
     #[test]
+    fn trees_are_known_by_the_families_that_public_treeinfos_have() {
+        // CentOS 7 calls itself both ways, by release.
+        for (id, family, is_it) in [
+            ("centos-7.9", "CentOS", true),
+            ("centos-7.3", "CentOS Linux", true),
+            ("centos-7.9", "CentOS Stream", false),
+            ("centos-8", "CentOS Linux", true),
+            ("centos-8", "CentOS Stream", false),
+            ("rhel-7.6", "Red Hat Enterprise Linux Server", true),
+        ] {
+            let tree = Catalogue::built_in().get(id).and_then(|it| it.tree.clone());
+            let pattern = tree.and_then(|it| it.treeinfo_family).unwrap();
+            let whole = regex::Regex::new(&format!("^(?:{pattern})$")).unwrap();
+            assert_eq!(whole.is_match(family), is_it, "{id}: {family}");
+        }
+    }
+
+    #[test]
     fn a_user_adds_a_system_like_another_without_touching_rust() {
         let catalogue = with(
             "[[os]]\nextends = \"debian-13\"\nid = \"deepwater-1\"\nversion = \"1\"\n\

@@ -65,7 +65,12 @@ pub(super) fn spec_of_answer_file(
     let source = source(&inspection, overrides, &os, path)?;
     let name = name_of(path);
     let file = path.file_name().unwrap_or_default();
-    let notes = inspection.notes();
+    let mut notes = inspection.notes();
+    if source.contains("attach = false") {
+        notes.push(format!(
+            "{path}: its packages come from the tree, so only kernel and initrd are fetched of the ISO"
+        ));
+    }
     let text = spec_text(&name, &os, &source, &Answer::File(file.to_owned()), None);
     Ok(Generated { text, notes })
 }
@@ -86,7 +91,13 @@ fn source(
 ) -> Result<String, Failure> {
     let quoted = |it: &str| toml::Value::from(it).to_string();
     if let Some(iso) = &overrides.source.source_iso {
-        return Ok(format!("[source.iso]\nlocation = {}\n", quoted(iso)));
+        // A kickstart whose packages come from a tree needs no more of a remote ISO
+        // than what boots.
+        let is_enough = iso.contains("://")
+            && os.dialect == crate::catalogue::Dialect::Kickstart
+            && inspection.tree.is_some();
+        let attach = if is_enough { "attach = false\n" } else { "" };
+        return Ok(format!("[source.iso]\nlocation = {}\n{attach}", quoted(iso)));
     }
     let tree = overrides
         .source
@@ -184,4 +195,34 @@ fn candidates(catalogue: &Catalogue, dialect: crate::catalogue::Dialect) -> Stri
         .collect();
     let some: Vec<_> = fitting.iter().rev().take(5).map(String::as_str).collect();
     format!("such as {}; `imgbuild os list` shows all", some.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::SourceOverrides;
+
+    #[test]
+    fn of_a_remote_iso_no_more_is_fetched_than_a_kickstart_needs() {
+        let catalogue = Catalogue::built_in();
+        let url = "url --url=http://mirror.example/rocky/9/BaseOS/x86_64/os/\n%packages\n%end\n";
+        for (text, iso, is_whole) in [
+            (url, "https://mirror.example/big.iso", false),
+            (url, "/media/big.iso", true),
+            ("cdrom\n%packages\n%end\n", "https://mirror.example/big.iso", true),
+        ] {
+            let overrides = Overrides {
+                os: Some("rocky-9".to_owned()),
+                source: SourceOverrides { source_iso: Some(iso.to_owned()), source_tree: None },
+                ..Overrides::default()
+            };
+            let made =
+                spec_of_answer_file(Utf8Path::new("my.ks"), text, &overrides, &catalogue).unwrap();
+            assert_eq!(!made.text.contains("attach = false"), is_whole, "{text}{iso}");
+            assert_eq!(
+                !made.notes.iter().any(|it| it.contains("only kernel and initrd")),
+                is_whole
+            );
+        }
+    }
 }

@@ -40,23 +40,34 @@ pub(super) fn import(arguments: &Import, cx: &Surroundings) -> Result<(), Failur
         let made = import::command(&arguments.command, &context(&files));
         vec![made.map_err(Failure::invalid)?]
     };
-    for imported in &all {
-        check(imported, &catalogue, cx)?;
+    let n_all = all.len();
+    let mut right = Vec::new();
+    for imported in all {
+        if check(&imported, &catalogue, cx)? {
+            right.push(imported);
+        }
     }
-    write(&all, &arguments.output, arguments.force)
+    if right.is_empty() && n_all > 0 {
+        return Err(Failure::silent(Status::Invalid));
+    }
+    write(&right, &arguments.output, arguments.force)
 }
 
 /// The folder that something is imported from. What it names may be anywhere
-/// below it, and nowhere else.
+/// below it or below the working directory, as Packer's own paths are, and
+/// nowhere else.
 struct Folder(Utf8PathBuf);
 
 impl Files for Folder {
     fn read(&self, path: &str) -> Option<String> {
         let folder = self.0.canonicalize_utf8().ok()?;
-        let path = folder.join(path).canonicalize_utf8().ok()?;
-        // A command line's paths are the user's own words.
-        let is_own = self.0 == "." || path.starts_with(&folder);
-        is_own.then(|| fs_err::read_to_string(path).ok()).flatten()
+        let here = Utf8Path::new(".").canonicalize_utf8().ok()?;
+        [&folder, &here].into_iter().find_map(|start| {
+            let path = start.join(path).canonicalize_utf8().ok()?;
+            // A command line's paths are the user's own words.
+            let is_own = self.0 == "." || path.starts_with(&folder) || path.starts_with(&here);
+            is_own.then(|| fs_err::read_to_string(path).ok()).flatten()
+        })
     }
 
     fn names(&self) -> Vec<String> {
@@ -82,8 +93,8 @@ fn values(values: &Values) -> Result<(Pairs, Pairs), Failure> {
     Ok((variables, files))
 }
 
-/// What is written is right, as `imgbuild validate` has it.
-fn check(imported: &Imported, catalogue: &Catalogue, cx: &Surroundings) -> Result<(), Failure> {
+/// Whether a spec is right, as `imgbuild validate` has it; says what is not.
+fn check(imported: &Imported, catalogue: &Catalogue, cx: &Surroundings) -> Result<bool, Failure> {
     let name = format!("{}.toml", imported.name);
     let inputs = Inputs::default();
     let checked =
@@ -104,9 +115,8 @@ fn check(imported: &Imported, catalogue: &Catalogue, cx: &Surroundings) -> Resul
             "no spec is written for `{}`: its answer file would not install unattended",
             imported.name
         );
-        return Err(Failure::silent(Status::Invalid));
     }
-    Ok(())
+    Ok(!findings.is_fatal())
 }
 
 /// Files that are not written yet, then the built-in ones.

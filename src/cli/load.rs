@@ -1,6 +1,9 @@
 //! Reads what a command names: a spec, or an answer file alone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, LazyLock, Mutex},
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -105,12 +108,14 @@ fn apply(build: &mut Build, overrides: &Overrides, catalogue: &Catalogue) -> Res
         };
     }
     if let Some(location) = &overrides.source.source_iso {
+        // Another ISO in its place is given to the machine as that one is.
+        let attach = !matches!(&build.source, Source::Iso { attach: false, .. });
         build.source = Source::Iso {
             location: location.clone(),
             kernel: None,
             initrd: None,
             checksums: Checksums::default(),
-            attach: true,
+            attach,
         };
     }
     place(build, overrides)?;
@@ -228,12 +233,40 @@ impl spec::OsLookup for WithOsinfo<'_> {
 /// Where libosinfo looks, the first first.
 const OSINFO: [&str; 3] = ["/etc/osinfo/os", "/usr/local/share/osinfo/os", "/usr/share/osinfo/os"];
 
+/// The folders of its vendors, which are looked for once.
+static VENDORS: LazyLock<Vec<std::path::PathBuf>> = LazyLock::new(|| {
+    let vendors = OSINFO.iter().filter_map(|it| fs_err::read_dir(it).ok()).flatten();
+    vendors.filter_map(Result::ok).map(|it| it.path()).collect()
+});
+
+/// A system that was filled. The one it was made of is kept, as another catalogue
+/// may have another of that ID.
+#[derive(Clone)]
+struct Filled {
+    of: Arc<Os>,
+    os: Arc<Os>,
+}
+
+/// Those that were filled, by their IDs: many specs are for the same few.
+static FILLED: LazyLock<Mutex<HashMap<String, Filled>>> = LazyLock::new(Mutex::default);
+
 /// A system with what libosinfo's database knows beyond the catalogue.
 pub(super) fn filled(os: Arc<Os>) -> Arc<Os> {
+    let known = FILLED.lock().ok().and_then(|it| it.get(&os.id).cloned());
+    if let Some(known) = known.filter(|it| Arc::ptr_eq(&it.of, &os)) {
+        return known.os;
+    }
+    let filled = fill(Arc::clone(&os));
+    if let Ok(mut all) = FILLED.lock() {
+        all.insert(os.id.clone(), Filled { of: os, os: Arc::clone(&filled) });
+    }
+    filled
+}
+
+fn fill(os: Arc<Os>) -> Arc<Os> {
     let names = osinfo::names(&os);
-    let vendors = OSINFO.iter().filter_map(|it| fs_err::read_dir(it).ok()).flatten();
-    let found = vendors.filter_map(Result::ok).find_map(|vendor| {
-        let file = |name: &String| vendor.path().join(format!("{name}.xml"));
+    let found = VENDORS.iter().find_map(|vendor| {
+        let file = |name: &String| vendor.join(format!("{name}.xml"));
         names.iter().find_map(|it| fs_err::read_to_string(file(it)).ok())
     });
     let Some(xml) = found else { return os };

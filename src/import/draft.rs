@@ -18,23 +18,36 @@ pub(super) struct Draft {
     pub(super) os: Arc<Os>,
     root: Table,
     files: Vec<(String, String)>,
+    /// Files of the specs before it, of the same import.
+    taken: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
 }
 
 impl Draft {
-    pub(super) fn new(name: &str, os: Arc<Os>, arch: Arch) -> Result<Self, ImportError> {
+    /// A spec that says nothing yet. Its names differ from those of the specs
+    /// `before` it, of the same import.
+    pub(super) fn new(
+        name: &str,
+        os: Arc<Os>,
+        arch: Arch,
+        before: &[Imported],
+    ) -> Result<Self, ImportError> {
         if !os.arches.contains(&arch) {
             return Err(ImportError::no_counterpart(
                 format!("{} is not known on {arch}", os.title),
                 "`imgbuild os show` lists the architectures of a system",
             ));
         }
-        let name = image_name(name);
+        let mut name = image_name(name);
+        if before.iter().any(|it| it.name == name) {
+            name = format!("{name}-{}", before.len() + 1);
+        }
         let mut draft = Self {
             name: name.clone(),
             os,
             root: Table::new(),
             files: Vec::new(),
+            taken: before.iter().flat_map(|it| it.files.clone()).collect(),
             notes: Vec::new(),
         };
         draft.set("version", 1);
@@ -92,8 +105,15 @@ impl Draft {
             };
             self.note(format!("{name}:{}: {now}, as {}", change.line, change.because));
         }
+        let name = self.file_name(name, &text);
         self.set("answer.file", name.clone());
         self.files.push((name, text));
+    }
+
+    /// A file's name, or another where a spec before has another file of that name.
+    fn file_name(&self, name: String, text: &str) -> String {
+        let is_taken = self.taken.iter().any(|it| it.0 == name && it.1 != text);
+        if is_taken { format!("{}-{name}", self.name) } else { name }
     }
 
     /// Uses an answer file in which `${adminpw}` stands for a password.

@@ -76,7 +76,7 @@ pub enum ImportError {
         message: String,
     },
     /// Something in it has no counterpart.
-    #[error("{what}")]
+    #[error("{}{what}", place.as_ref().map_or_else(String::new, |it| format!("{}:{}: ", it.0, it.1)))]
     #[diagnostic(code(imgbuild::import::no_counterpart))]
     NoCounterpart {
         /// What cannot be carried over.
@@ -84,12 +84,36 @@ pub enum ImportError {
         /// What to do instead.
         #[help]
         help: String,
+        /// What it is about, as it stands in the file.
+        mark: Option<String>,
+        /// The file and the line, counted from 1.
+        place: Option<(String, usize)>,
     },
 }
 
 impl ImportError {
     fn no_counterpart(what: impl Into<String>, help: impl Into<String>) -> Self {
-        Self::NoCounterpart { what: what.into(), help: help.into() }
+        Self::NoCounterpart { what: what.into(), help: help.into(), mark: None, place: None }
+    }
+
+    /// Names what it is about, as it stands in the file.
+    fn about(mut self, word: impl Into<String>) -> Self {
+        if let Self::NoCounterpart { mark, .. } = &mut self {
+            mark.get_or_insert_with(|| word.into());
+        }
+        self
+    }
+
+    /// Finds the line that it is about: the first from this one on that has its
+    /// mark, or else this one itself.
+    fn placed(mut self, name: &str, text: &str, from: usize) -> Self {
+        if let Self::NoCounterpart { mark, place: place @ None, .. } = &mut self {
+            let has = |line: &str| mark.as_ref().is_some_and(|it| line.contains(it.as_str()));
+            let mut lines = text.lines().enumerate().skip(from.saturating_sub(1));
+            let line = lines.find(|it| has(it.1)).map_or(from, |it| it.0 + 1);
+            *place = (line > 0).then(|| (name.to_owned(), line));
+        }
+        self
     }
 }
 
@@ -97,7 +121,8 @@ impl ImportError {
 pub fn file(name: &str, text: &str, cx: &Context<'_>) -> Result<Vec<Imported>, ImportError> {
     let start = text.trim_start_matches('\u{feff}').trim_start();
     if start.starts_with('<') {
-        return Ok(vec![tdl::import(name, text, cx)?]);
+        let imported = tdl::import(name, text, cx);
+        return Ok(vec![imported.map_err(|it| it.placed(name, text, 0))?]);
     }
     if name.ends_with(".hcl") {
         return packer::import_hcl(name, text, cx);

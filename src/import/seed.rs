@@ -118,7 +118,7 @@ fn nova_install(words: &[String], cx: &Context<'_>) -> Result<Imported, ImportEr
     };
     let os = draft::system(&[id, &dashed(id)], cx)?;
     let arch = draft::arch(given.get("arch").unwrap_or_default())?;
-    let mut draft = Draft::new(given.get("name").unwrap_or("new-image"), os, arch)?;
+    let mut draft = Draft::new(given.get("name").unwrap_or("new-image"), os, arch, &[])?;
     match (given.get("install-tree"), given.get("install-iso")) {
         (Some(_), Some(_)) => {
             return Err(ImportError::no_counterpart(
@@ -221,7 +221,7 @@ fn create_image(words: &[String], cx: &Context<'_>) -> Result<Imported, ImportEr
     let os = draft::system(&[&stated, tree.unwrap_or_default(), path], cx)?;
     let name = path.rsplit('/').next().unwrap_or(path);
     let name = name.rsplit_once('.').map_or(name, |it| it.0);
-    let mut draft = Draft::new(given.get("image-name").unwrap_or(name), os, draft::arch("")?)?;
+    let mut draft = Draft::new(given.get("image-name").unwrap_or(name), os, draft::arch("")?, &[])?;
     if given.has("install-media-snapshot") {
         return Err(ImportError::no_counterpart(
             "`--install-media-snapshot` is of a cloud that nobody knows any more",

@@ -36,17 +36,19 @@ pub(super) fn import(name: &str, text: &str, cx: &Context<'_>) -> Result<Importe
             return Err(ImportError::no_counterpart(
                 format!("`{name}` has no `{path}`, which every TDL has"),
                 "add it to the file",
-            ));
+            )
+            .about(format!("<{}>", path.split('/').next().unwrap_or_default())));
         }
         Ok(found)
     };
     let image = required(&["name"])?;
     let distro = required(&["os", "name"])?;
     let version = required(&["os", "version"])?;
-    let arch = draft::arch(&required(&["os", "arch"])?)?;
+    let arch = draft::arch(&required(&["os", "arch"])?).map_err(|it| it.about("<arch>"))?;
     let words = format!("{distro}-{}", version.to_ascii_lowercase().replace(".0-", "-"));
-    let os = draft::system(&[&format!("{distro} {version}"), &words.to_ascii_lowercase()], cx)?;
-    let mut draft = Draft::new(&image, os, arch)?;
+    let os = draft::system(&[&format!("{distro} {version}"), &words.to_ascii_lowercase()], cx)
+        .map_err(|it| it.about("<os>"))?;
+    let mut draft = Draft::new(&image, os, arch, &[]).map_err(|it| it.about("<arch>"))?;
     if let Some(about) = root.find(&["description"]).filter(|it| !it.text.is_empty()) {
         draft.note(about.text.clone());
     }
@@ -60,6 +62,7 @@ pub(super) fn import(name: &str, text: &str, cx: &Context<'_>) -> Result<Importe
                 format!("`disk/size` is `{disk}`, which is no size"),
                 "write a number of gibibytes, or one with M, G or T",
             )
+            .about("<disk")
         })?;
         draft.set("install.disk", size);
     }
@@ -74,7 +77,8 @@ fn source(root: &Element, draft: &mut Draft) -> Result<(), ImportError> {
         return Err(ImportError::no_counterpart(
             "the TDL has no `os/install`",
             "add it: `<install type='url'><url>…</url></install>`",
-        ));
+        )
+        .about("<os>"));
     };
     let kind = install.attribute("type").unwrap_or_default();
     let location = install.find(&[kind]).map(|it| it.text.clone()).unwrap_or_default();
@@ -82,7 +86,8 @@ fn source(root: &Element, draft: &mut Draft) -> Result<(), ImportError> {
         return Err(ImportError::no_counterpart(
             format!("`os/install` of type `{kind}` names no location"),
             "Oz installs from `url` and `iso`; name one of them",
-        ));
+        )
+        .about("<install"));
     }
     let plain = location.strip_prefix("file://").map_or(location.as_str(), |it| it);
     match kind {
@@ -95,7 +100,8 @@ fn source(root: &Element, draft: &mut Draft) -> Result<(), ImportError> {
             return Err(ImportError::no_counterpart(
                 format!("`os/install` is of type `{other}`"),
                 "Oz installs from `url` and `iso`; name one of them",
-            ));
+            )
+            .about("<install"));
         }
     }
     for (element, digest) in [("md5sum", "md5"), ("sha1sum", "sha1"), ("sha256sum", "sha256")] {
@@ -139,7 +145,9 @@ fn customise(root: &Element, draft: &mut Draft) -> Result<(), ImportError> {
     };
     let packages: Vec<_> = list("packages", "package").iter().map(named).collect();
     if packages.iter().any(String::is_empty) {
-        return Err(ImportError::no_counterpart("a `package` has no `name`", "name it"));
+        return Err(
+            ImportError::no_counterpart("a `package` has no `name`", "name it").about("<package")
+        );
     }
     if !packages.is_empty() {
         let packages: Vec<_> = packages.iter().map(|it| draft::literal(it)).collect();
@@ -153,7 +161,8 @@ fn customise(root: &Element, draft: &mut Draft) -> Result<(), ImportError> {
             return Err(ImportError::no_counterpart(
                 "a `repository` has no name or no `url`",
                 "give it both",
-            ));
+            )
+            .about("<repository"));
         }
         let signed = repository.find(&["signed"]).is_some_and(|it| it.text == "yes");
         match repository_command(draft.os.dialect, &name, &url, signed) {
@@ -196,7 +205,8 @@ fn write_file(file: &Element, draft: &mut Draft) -> Result<String, ImportError> 
         return Err(ImportError::no_counterpart(
             "a `file` has no `name` with its path",
             "name the place it is written to",
-        ));
+        )
+        .about("<file"));
     };
     Ok(match content(file, path)? {
         Content::Text(text) => decoded(&text, path),
@@ -215,20 +225,23 @@ fn positioned(commands: Vec<Element>, draft: &mut Draft) -> Result<Vec<String>, 
     for command in commands {
         let name = command.attribute("name").unwrap_or_default().to_owned();
         if name.is_empty() {
-            return Err(ImportError::no_counterpart("a `command` has no `name`", "name it"));
+            return Err(ImportError::no_counterpart("a `command` has no `name`", "name it")
+                .about("<command"));
         }
         let place = command.attribute("position").map_or(Ok(u32::MAX), str::parse);
         let Ok(place) = place else {
             return Err(ImportError::no_counterpart(
                 format!("the position of the command `{name}` is no number"),
                 "write a number from 1",
-            ));
+            )
+            .about(name.as_str()));
         };
         if place != u32::MAX && ordered.iter().any(|it| it.0 == place) {
             return Err(ImportError::no_counterpart(
                 format!("two commands have the position {place}"),
                 "give each a position of its own",
-            ));
+            )
+            .about(name.as_str()));
         }
         match content(&command, &name)? {
             Content::Text(text) => ordered.push((place, one_line(&text))),
@@ -259,12 +272,14 @@ fn content(element: &Element, name: &str) -> Result<Content, ImportError> {
                     format!("`{name}` is no text in base64"),
                     "only text can be carried over",
                 )
+                .about(name)
             })
         }
         other => Err(ImportError::no_counterpart(
             format!("`{name}` is of type `{other}`"),
             "Oz knows `raw`, `base64` and `url`",
-        )),
+        )
+        .about(name)),
     }
 }
 

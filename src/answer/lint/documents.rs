@@ -2,7 +2,12 @@
 
 use super::schema;
 use crate::{
-    answer::{agama::place_of, autoinstall::settings, finding::Gatherer, xml, yaml},
+    answer::{
+        agama::{is_jsonnet, place_of, read},
+        autoinstall::settings,
+        finding::Gatherer,
+        xml, yaml,
+    },
     spec::document::{Node, Value},
 };
 
@@ -63,11 +68,17 @@ pub(super) fn autoyast(text: &str, gatherer: &mut Gatherer<'_>) {
 /// Agama: JSON, with a product.
 pub(super) fn agama(text: &str, gatherer: &mut Gatherer<'_>) {
     let plain = text.trim_start_matches('\u{feff}');
-    if !plain.trim_start().starts_with('{') {
-        // Jsonnet is a program; only Agama can run it.
+    let strict = serde_json::from_str::<serde_json::Value>(plain);
+    if strict.is_err() && is_jsonnet(plain) && read(text).is_none() {
+        gatherer.warning(
+            "agama::jsonnet",
+            0..0,
+            "this is Jsonnet, a program that only the installer runs: nothing in it is checked",
+            "check what `jsonnet FILE` makes of it, or give that to the build",
+        );
         return;
     }
-    match serde_json::from_str::<serde_json::Value>(plain) {
+    match strict.or_else(|error| read(text).ok_or(error)) {
         Err(error) => {
             let before: usize = plain
                 .split_inclusive('\n')

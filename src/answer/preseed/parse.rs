@@ -73,10 +73,16 @@ impl Preseed {
     fn add(&mut self, parts: &[Line<'_>]) {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return };
         let span = first.trimmed_span().start..last.trimmed_span().end;
-        // Words of the first line have a place; of what is joined only the lines.
+        // Words of lines have a place; of a value that is joined only the lines.
+        let mut line = 0;
         let mut at = first.start;
         let mut rest = first.text.trim_end_matches('\\');
         let mut word = || {
+            while let (true, Some(next)) = (rest.trim().is_empty(), parts.get(line + 1)) {
+                line += 1;
+                at = next.start;
+                rest = next.text.trim_end_matches('\\');
+            }
             let start = rest.len() - rest.trim_start().len();
             let body = rest.get(start..).unwrap_or_default();
             let end = body.find(char::is_whitespace).unwrap_or(body.len());
@@ -84,15 +90,15 @@ impl Preseed {
             let part = Part { span: at + start..at + start + end, text };
             at += start + end;
             rest = body.get(end..).unwrap_or_default();
-            (!part.text.is_empty()).then_some((part, at, rest))
+            (!part.text.is_empty()).then_some((part, at, rest, line))
         };
         let three = (word(), word(), word());
-        let (Some((owner, ..)), Some((question, ..)), Some((kind, at, rest))) = three else {
+        let (Some((owner, ..)), Some((question, ..)), Some((kind, at, rest, line))) = three else {
             self.broken.push(span);
             return;
         };
         let mut value = rest.trim().to_owned();
-        for line in parts.iter().skip(1) {
+        for line in parts.iter().skip(line + 1) {
             let more = line.text.trim_end_matches('\\').trim();
             if !value.is_empty() && !more.is_empty() {
                 value.push(' ');
@@ -123,7 +129,8 @@ mod tests {
     #[test]
     fn answers_are_read_as_the_installer_reads_them() {
         let text = "\u{feff}# d-i a/b string c\r\nd-i  a/b string  x y # z\r\n\
-                    \td-i late string one; \\\n  two; \\\n# dropped\n  three\nd-i e/f\nd-i g/h note\nd-i o string \\\n";
+                    \td-i late string one; \\\n  two; \\\n# dropped\n  three\nd-i e/f\nd-i g/h note\n\
+                    x a/later \\\n  select one \\\n  two\nd-i o string \\\n";
         let preseed = Preseed::parse(text);
         let found: Vec<_> = preseed
             .answers
@@ -135,7 +142,9 @@ mod tests {
             [
                 ("a/b", "string", "x y # z"),
                 ("late", "string", "one; two; three"),
-                ("g/h", "note", "")
+                ("g/h", "note", ""),
+                // The type may stand on the next line.
+                ("a/later", "select", "one two"),
             ]
         );
         assert_eq!(preseed.broken.len(), 1);

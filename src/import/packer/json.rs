@@ -29,15 +29,21 @@ pub(super) fn read(name: &str, text: &str, cx: &Context<'_>) -> Result<Template,
     }
     values.extend(cx.variables.iter().cloned());
     let mut template = Template::default();
-    for builder in list(&root, "builders") {
+    let lines = builder_lines(text);
+    for (i, builder) in list(&root, "builders").iter().enumerate() {
         let Some(settings) = builder.as_object() else { continue };
         let kind = settings.get("type").and_then(text_of).unwrap_or_default();
         let label = settings.get("name").and_then(text_of);
         let label =
             label.and_then(|it| text_filled(&it, &values, 0).ok()).unwrap_or_else(|| kind.clone());
-        let mut found = Builder { kind, label, ..Builder::default() };
+        let line = lines.get(i).copied().unwrap_or_default();
+        let mut found = Builder { kind, label, line, ..Builder::default() };
         for (key, value) in settings {
             match filled(value, &values, 0) {
+                Ok(Json::String(filled)) if filled.is_empty() => {
+                    let from = value.as_str().unwrap_or_default().to_owned();
+                    found.empty.push((key.clone(), from));
+                }
                 Ok(value) => {
                     found.settings.insert(key.clone(), value);
                 }
@@ -61,6 +67,37 @@ pub(super) fn read(name: &str, text: &str, cx: &Context<'_>) -> Result<Template,
         }
     }
     Ok(template)
+}
+
+/// The lines that the builders begin at: JSON's reader tells none.
+fn builder_lines(text: &str) -> Vec<usize> {
+    let Some(start) = text.find("\"builders\"") else { return Vec::new() };
+    let mut line = text.get(..start).unwrap_or_default().matches('\n').count() + 1;
+    let (mut depth, mut is_text, mut is_escaped) = (0_u32, false, false);
+    let mut lines = Vec::new();
+    for sign in text.get(start + "\"builders\"".len()..).unwrap_or_default().chars() {
+        line += usize::from(sign == '\n');
+        match sign {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_text => is_escaped = true,
+            '"' => is_text = !is_text,
+            _ if is_text => {}
+            '[' | '{' => {
+                depth += 1;
+                if depth == 2 {
+                    lines.push(line);
+                }
+            }
+            ']' | '}' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    lines
 }
 
 fn object(name: &str, text: &str) -> Result<Map<String, Json>, ImportError> {
