@@ -366,8 +366,21 @@ pub struct Openstack {
     pub volume_type: Option<String>,
     /// Whether a config drive is asked for.
     pub config_drive: bool,
+    /// The install medium for the server's CD-ROM drive, where the cloud has it
+    /// already.
+    pub medium: Option<CloudMedium>,
     /// Whether boot disk, kernel and initrd stay in Glance for the next build.
     pub cache_media: bool,
+}
+
+/// An install medium that a cloud has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloudMedium {
+    /// A Glance image of an ISO, by name or ID.
+    Image(String),
+    /// A snapshot of a Cinder volume with an ISO on it, by name or ID.
+    VolumeSnapshot(String),
 }
 
 /// What is made of the installed disk.

@@ -368,6 +368,58 @@ async fn an_iso_is_brought_once_and_put_into_the_drive_of_each_server() {
     assert_eq!(drives, [true, false, true, false]);
 }
 
+/// The quick installer's spec, with its source and its `[install]` changed.
+fn respec(work: &Work, source: Option<&str>, install: &str) {
+    let spec = fs_err::read_to_string(work.path("quick.toml")).unwrap();
+    let (begin, end) = (spec.find("[source.kernel]").unwrap(), spec.find("[answer]").unwrap());
+    let source = source.unwrap_or(&spec[begin..end]);
+    let spec = format!("{}{source}{}", &spec[..begin], &spec[end..]);
+    let spec = spec.replace("[install]\n", &format!("[install]\n{install}"));
+    fs_err::write(work.path("quick.toml"), &spec).unwrap();
+}
+
+#[tokio::test]
+async fn a_medium_that_the_cloud_has_is_put_into_the_drive() {
+    let (cloud, work) = cloud(manners()).await;
+    if !iso(&work) {
+        return;
+    }
+    let source =
+        "[source.iso]\nlocation = \"quick.iso\"\nkernel = \"linux\"\ninitrd = \"initrd.gz\"\n";
+    respec(&work, Some(source), "");
+    let plan = ["plan", "quick.toml", "--cloud", "fake", "--source.image", "dvd"];
+    let output = imgbuild(&work, &plan).await;
+    let said = text(&output.stdout);
+    assert!(said.contains("CD-ROM   image dvd"), "{said}");
+    assert!(said.contains("MISSING  source image"), "{said}");
+    let output = imgbuild(&work, &[&BUILD[..], &["--source.image", "dvd"]].concat()).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+
+    // The medium of an earlier build is as good as any.
+    assert!(imgbuild(&work, &BUILD).await.status.success());
+    let medium = "imgbuild-medium-quick.iso";
+    let images = |cloud: &FakeCloud| things(cloud).iter().filter(|it| it.0 == "image").count();
+    let n_images = images(&cloud);
+    let more = ["--source.image", medium, "--force"];
+    let output = imgbuild(&work, &[&BUILD[..], &more].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(images(&cloud), n_images + 1, "the product alone");
+
+    let output = imgbuild(&work, &[&BUILD[..], &["--target", "volume"]].concat()).await;
+    let snapshot = text(&output.stdout).trim().to_owned();
+    let more = ["--source.volume-snapshot", &snapshot, "--force"];
+    let output = imgbuild(&work, &[&BUILD[..], &more].concat()).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let drives: Vec<bool> =
+        cloud.devices().iter().map(|it| it.iter().any(|it| it["device_type"] == "cdrom")).collect();
+    assert_eq!(drives, [true, false].repeat(4));
+
+    let output = imgbuild(&work, &["build", "quick.toml", "--source.image", medium]).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("--platform openstack"), "{said}");
+}
+
 #[tokio::test]
 async fn a_plan_names_everything_and_what_the_cloud_lacks() {
     let flavors = vec![("small".to_owned(), 64, 1)];

@@ -164,6 +164,16 @@ pub struct SourceOverrides {
     /// The install ISO, a path or a URL
     #[arg(long = "source.iso", value_name = "PATH|URL", conflicts_with = "source_tree")]
     pub source_iso: Option<String>,
+    /// The install medium as an image that the cloud has; kernel and initrd come from the spec's source
+    #[arg(long = "source.image", value_name = "NAME|ID")]
+    pub source_image: Option<String>,
+    /// The install medium as a volume snapshot that the cloud has
+    #[arg(
+        long = "source.volume-snapshot",
+        value_name = "NAME|ID",
+        conflicts_with = "source_image"
+    )]
+    pub source_volume_snapshot: Option<String>,
 }
 
 /// Where an installer runs.

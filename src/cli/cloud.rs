@@ -8,14 +8,17 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    model::{Build, Delivery, Openstack, Platform, Source, Target},
+    model::{Build, Delivery, Openstack, Platform, Target},
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
         limits::Limits,
         preflight::{Facts, Makes, QUOTA, Wanted, flavor, gather, judge, network},
     },
-    plan::openstack::{INPUTS, gibibytes},
+    plan::{
+        Medium,
+        openstack::{INPUTS, gibibytes, medium},
+    },
     platform::{Check, Grade},
     runner::Place,
 };
@@ -115,7 +118,7 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
     let is_volume = matches!(build.target, Target::Volume(_));
     let gib = gibibytes(build.install.disk);
     let root_on_volume = is_volume || settings.volume_backed;
-    let medium = matches!(build.source, Source::Iso { attach: true, .. });
+    let medium = medium(build, settings);
     let n_volumes = u64::from(root_on_volume) + u64::from(is_volume);
     Wanted {
         flavor: settings.flavor.clone(),
@@ -127,8 +130,14 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         floating_ip: settings.floating_ip.clone(),
         security_groups: settings.security_groups.clone(),
         volume_type: settings.volume_type.clone().filter(|_| root_on_volume),
-        image: None,
-        snapshot: None,
+        image: match &medium {
+            Some(Medium::Image { name }) => Some(name.clone()),
+            _ => None,
+        },
+        snapshot: match &medium {
+            Some(Medium::Snapshot { name }) => Some(name.clone()),
+            _ => None,
+        },
         // In an initrd there is room for more than Nova takes.
         user_data: match build.install.delivery {
             Delivery::Metadata | Delivery::ConfigDrive => user_data,
@@ -138,8 +147,8 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
             servers: 1,
             ports: 1,
             security_groups: 0,
-            images: 2 + u64::from(medium),
-            volumes: n_volumes + u64::from(medium),
+            images: 2 + u64::from(medium == Some(Medium::Iso)),
+            volumes: n_volumes + u64::from(medium.is_some()),
             snapshots: u64::from(is_volume),
             gigabytes: n_volumes * gib,
         },

@@ -213,7 +213,10 @@ mod tests {
         ] {
             let overrides = Overrides {
                 os: Some("rocky-9".to_owned()),
-                source: SourceOverrides { source_iso: Some(iso.to_owned()), source_tree: None },
+                source: SourceOverrides {
+                    source_iso: Some(iso.to_owned()),
+                    ..SourceOverrides::default()
+                },
                 ..Overrides::default()
             };
             let made =

@@ -8,7 +8,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    arguments::{Overrides, PlatformName, TargetName, Values},
+    arguments::{Overrides, PlatformName, SourceOverrides, TargetName, Values},
     failure::{Failure, Plain},
     generate,
     home::Home,
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     catalogue::{Catalogue, Os, osinfo},
     model::{
-        Build, Checksums, Compression, DiskFormat, FileTarget, GlanceTarget, Openstack, Platform,
-        Source, Target, VolumeTarget,
+        Build, Checksums, CloudMedium, Compression, DiskFormat, FileTarget, GlanceTarget,
+        Openstack, Platform, Source, Target, VolumeTarget,
     },
     plan::openstack::not_in_a_cloud,
     render::{self, Extras, Rendered},
@@ -143,6 +143,9 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
             settings.cloud = Some(cloud.clone());
         }
         settings.cache_media |= overrides.cache_media;
+        if let Some(medium) = cloud_medium(overrides) {
+            settings.medium = Some(medium);
+        }
         if let Some((what, help)) = not_in_a_cloud(build, &settings).into_iter().next() {
             return Err(Failure::invalid(Plain::new(what, help)));
         }
@@ -151,6 +154,12 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
         build.platform = Platform::default();
     }
     let refuse = |what: &str, help: &str| Err(Failure::usage(Plain::new(what, help)));
+    if !in_cloud && cloud_medium(overrides).is_some() {
+        return refuse(
+            "an image or a volume snapshot is in a cloud, but the platform is QEMU on this machine",
+            "use --platform openstack, or --source.iso",
+        );
+    }
     let name = build.name.clone();
     match (target, in_cloud) {
         (Some(TargetName::File), true) => {
@@ -184,6 +193,13 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
+}
+
+/// The install medium in the cloud that the command line names.
+fn cloud_medium(overrides: &Overrides) -> Option<CloudMedium> {
+    let SourceOverrides { source_image, source_volume_snapshot, .. } = &overrides.source;
+    let image = source_image.clone().map(CloudMedium::Image);
+    image.or_else(|| source_volume_snapshot.clone().map(CloudMedium::VolumeSnapshot))
 }
 
 /// An operating system that the catalogue does not have.

@@ -196,6 +196,19 @@ impl<'a> Volumes<'a> {
         Ok(snapshots)
     }
 
+    /// The one snapshot that this ID or name means.
+    pub async fn find_snapshot(&self, name_or_id: &str) -> Result<Snapshot, Error> {
+        let unknown = match self.snapshot(name_or_id).await {
+            Err(err) if matches!(err.status(), Some(400 | 404)) => err,
+            other => return other,
+        };
+        let named = self.snapshots_named(name_or_id).await?;
+        if named.is_empty() {
+            return Err(unknown);
+        }
+        super::image::one("snapshot", name_or_id, named, |it| &it.id, String::new)
+    }
+
     /// The snapshots of a volume.
     pub async fn snapshots_of(&self, volume: &str) -> Result<Vec<Snapshot>, Error> {
         let call = Call::get(Service::Volume, "/snapshots/detail").query("volume_id", volume);

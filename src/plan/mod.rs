@@ -112,8 +112,9 @@ pub enum Action {
         properties: BTreeMap<String, String>,
         /// Where the root disk is to be a volume: of what type.
         volume: Option<RootVolume>,
-        /// Whether the ISO goes along, for the server's CD-ROM drive.
-        medium: bool,
+        /// What goes into the server's CD-ROM drive.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        medium: Option<Medium>,
         /// Whether the installer is started from its kernel, not from a disk.
         direct: bool,
         /// Whether it stays in Glance for the next build.
@@ -164,6 +165,24 @@ pub struct InstallAction {
     pub log_port: Option<String>,
     /// What the spec says of it.
     pub install: Install,
+}
+
+/// Where the install medium in a server's CD-ROM drive comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Medium {
+    /// The ISO that was fetched.
+    Iso,
+    /// An image that the cloud has.
+    Image {
+        /// Its name or ID.
+        name: String,
+    },
+    /// A volume snapshot that the cloud has.
+    Snapshot {
+        /// Its name or ID.
+        name: String,
+    },
 }
 
 /// A root disk on a volume.
@@ -285,9 +304,11 @@ impl Stage {
                 if *cache {
                     lines.push("cached   kept in Glance for the next build".to_owned());
                 }
-                if *medium {
-                    lines.push("CD-ROM   the ISO, kept in Glance for the next build".to_owned());
-                }
+                lines.extend(medium.as_ref().map(|it| match it {
+                    Medium::Iso => "CD-ROM   the ISO, kept in Glance for the next build".to_owned(),
+                    Medium::Image { name } => format!("CD-ROM   image {name}"),
+                    Medium::Snapshot { name } => format!("CD-ROM   volume snapshot {name}"),
+                }));
                 lines
             }
             Action::InstallServer(it) => vec![

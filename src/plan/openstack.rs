@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Plan, Planned, RootVolume, ServerInstall, Stage, qemu};
+use super::{Action, Medium, Plan, Planned, RootVolume, ServerInstall, Stage, qemu};
 use crate::{
     engine::{Lifetime, ResourceKind},
     model::{
-        BootMethod, Build, Delivery, Firmware, Openstack, Source, Target, UserAction, Verify,
-        VerifyCondition,
+        BootMethod, Build, CloudMedium, Delivery, Firmware, Openstack, Source, Target, UserAction,
+        Verify, VerifyCondition,
     },
     units::{Size, Span},
 };
@@ -53,8 +53,8 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         let size = Some(Size::gib(gib));
         upload.push(planned("root-volume", ResourceKind::Volume, lifetime, "root", size));
     }
-    let medium = matches!(build.source, Source::Iso { attach: true, .. });
-    if medium {
+    let medium = medium(build, cloud);
+    if medium == Some(Medium::Iso) {
         upload.push(planned(
             "medium-image",
             ResourceKind::Image,
@@ -62,6 +62,8 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
             "medium-upload",
             None,
         ));
+    }
+    if medium.is_some() {
         upload.push(planned("medium", ResourceKind::Volume, Lifetime::Scratch, "medium", None));
     }
     let mut properties = build.os.glance.clone();
@@ -77,7 +79,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         }
     };
     let mut stages = vec![
-        qemu::fetch(build),
+        fetch(build, cloud),
         qemu::boot_disk(build, command_line),
         Stage {
             name: "upload".into(),
@@ -193,6 +195,26 @@ pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static
         ));
     }
     found
+}
+
+/// What goes into the CD-ROM drive of the server that installs.
+pub fn medium(build: &Build, cloud: &Openstack) -> Option<Medium> {
+    match &cloud.medium {
+        Some(CloudMedium::Image(name)) => Some(Medium::Image { name: name.clone() }),
+        Some(CloudMedium::VolumeSnapshot(name)) => Some(Medium::Snapshot { name: name.clone() }),
+        None => matches!(build.source, Source::Iso { attach: true, .. }).then_some(Medium::Iso),
+    }
+}
+
+/// Of an ISO that the cloud has, only kernel and initrd are fetched.
+fn fetch(build: &Build, cloud: &Openstack) -> Stage {
+    let mut stage = qemu::fetch(build);
+    if cloud.medium.is_some()
+        && let Action::Fetch { source: Source::Iso { attach, .. } } = &mut stage.action
+    {
+        *attach = false;
+    }
+    stage
 }
 
 /// Nova and Cinder count in whole GiB.

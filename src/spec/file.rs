@@ -371,10 +371,24 @@ pub struct OpenstackTable {
     /// Whether a config drive is asked for.
     #[serde(default)]
     pub config_drive: bool,
+    /// The install medium for the server's CD-ROM drive, where the cloud has it
+    /// already. Kernel and initrd come from `source` all the same.
+    pub medium: Option<CloudMediumTable>,
     /// Whether boot disk, kernel and initrd stay in Glance for the next build;
     /// `imgbuild cleanup --cache` removes them. What holds a secret never stays.
     #[serde(default)]
     pub cache_media: bool,
+}
+
+/// An install medium that a cloud has: one of the two.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct CloudMediumTable {
+    /// A Glance image of an ISO, by name or ID.
+    pub image: Option<String>,
+    /// A snapshot of a Cinder volume with an ISO on it, by name or ID.
+    pub volume_snapshot: Option<String>,
 }
 
 /// What is made of the installed disk: exactly one of the three.

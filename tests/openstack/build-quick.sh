@@ -67,9 +67,14 @@ $4
 SPEC
 }
 
-build() { # NAME TARGET
-    say "$1"
-    "$imgbuild" build "$1.toml" --target "$2" --format plain --work-dir runs
+build() { # NAME TARGET [MORE…]
+    say "$*"
+    "$imgbuild" build "$1.toml" --target "$2" --format plain --work-dir runs "${@:3}"
+}
+
+settled() { # KIND ID: until it is available
+    # shellcheck disable=SC2086 # two words
+    until [ "$(openstack $1 show "$2" -f value -c status)" = available ]; do sleep 1; done
 }
 
 xorriso -as mkisofs -quiet -V QUICK -o quick.iso -r "$fixture/linux" "$fixture/initrd.gz"
@@ -98,6 +103,17 @@ for name in snapshot iso-snapshot direct-snapshot; do
     snapshots+=("$snapshot")
     volumes+=("$(openstack volume snapshot show "$snapshot" -f value -c volume_id)")
 done
+# The medium as the cloud has it: the image that the build left, and a snapshot.
+products+=("$(build iso glance --force --source.image imgbuild-medium-quick.iso)")
+medium=$(openstack volume create --image imgbuild-medium-quick.iso --size 1 medium -f value -c id)
+settled volume "$medium"
+held=$(openstack volume snapshot create --volume "$medium" medium -f value -c id)
+settled 'volume snapshot' "$held"
+products+=("$(build iso glance --force --source.volume-snapshot medium)")
+openstack volume snapshot delete "$held"
+while openstack volume snapshot show "$held" >/dev/null 2>&1; do sleep 1; done
+openstack volume delete "$medium"
+while openstack volume show "$medium" >/dev/null 2>&1; do sleep 1; done
 # The installer's ISO stays for the next build, once; kernel and initrd where that
 # is asked for, and the next build finds them. All of it can be given back.
 products+=("$("$imgbuild" build cached.toml --force --target glance --format plain --work-dir runs)")

@@ -189,7 +189,7 @@ pub async fn gather(cloud: &Cloud, wanted: &Wanted) -> Result<Facts, Error> {
             facts.volume_types = Some(fact(cloud.volumes().types().await)?);
         }
         if let Some(id) = &wanted.snapshot {
-            facts.snapshot = Some(fact(cloud.volumes().snapshot(id).await)?);
+            facts.snapshot = Some(fact(cloud.volumes().find_snapshot(id).await)?);
         }
     }
     if facts.serves(Service::Image)

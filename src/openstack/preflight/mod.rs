@@ -38,7 +38,7 @@ pub struct Wanted {
     pub volume_type: Option<String>,
     /// An image that is to be there, by name or ID.
     pub image: Option<String>,
-    /// A volume snapshot that is to be there, by ID.
+    /// A volume snapshot that is to be there, by name or ID.
     pub snapshot: Option<String>,
     /// The answer file's length in bytes; Nova counts it in base64.
     pub user_data: usize,

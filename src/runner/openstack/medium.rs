@@ -16,7 +16,7 @@ use crate::{
         volume::NewVolume,
     },
     plan::{
-        Stage,
+        Medium, Stage,
         openstack::{MEDIUM, gibibytes},
     },
     runner::qemu::{fetched, measured},
@@ -27,37 +27,51 @@ use crate::{
 pub(super) const TAG: &str = "imgbuild-medium";
 
 impl OpenstackRunner {
-    /// Brings the ISO into the cloud, where it is not there yet, and makes a
+    /// Brings the medium into the cloud, where it is not there yet, and makes a
     /// volume of it. Returns the volume's ID.
     pub(super) async fn medium(
         &self,
         stage: &Stage,
+        medium: &Medium,
         cx: &mut StageCx<'_>,
     ) -> Result<String, StageError> {
         let cloud = self.cloud(cx);
-        let Some(iso) = fetched(cx)?.iso else {
-            return Err(StageError::of(CloudError::NoOutput { stage: "fetch" }));
-        };
-        let (length, digest) = measured(&iso, cx).await?;
-        let image = match known(&cloud, &digest, length).await? {
-            Some(image) => {
-                cx.teller().info(format!("the ISO is in the cloud already: image {}", image.id));
-                image
+        let mut new = match medium {
+            Medium::Iso => self.iso(&cloud, stage, cx).await?,
+            Medium::Image { name } => of_image(&cloud.images().find(name).await.map_err(of)?),
+            Medium::Snapshot { name } => {
+                let snapshot = cloud.volumes().find_snapshot(name).await.map_err(of)?;
+                NewVolume { snapshot: Some(snapshot.id), ..NewVolume::default() }
             }
-            None => self.bring(&cloud, stage, &iso, &digest, cx).await?,
         };
         let resource = self.local.claim(stage, "medium", cx)?;
-        let new = NewVolume {
-            name: resource.name.clone(),
-            gib: gibibytes(Size::bytes(length)),
-            image: Some(image.id),
-            metadata: metadata(&self.local.context.run),
-            ..NewVolume::default()
-        };
+        new.name.clone_from(&resource.name);
+        new.metadata = metadata(&self.local.context.run);
         let made = cloud.volumes().create(&new).await.map_err(of)?;
         cx.confirm("medium", &made.id)?;
         let made = cloud.volumes().wait_available(&made.id, deadline(stage)).await.map_err(of)?;
         Ok(made.id)
+    }
+
+    /// The volume of the ISO that was fetched.
+    async fn iso(
+        &self,
+        cloud: &Cloud,
+        stage: &Stage,
+        cx: &mut StageCx<'_>,
+    ) -> Result<NewVolume, StageError> {
+        let Some(iso) = fetched(cx)?.iso else {
+            return Err(StageError::of(CloudError::NoOutput { stage: "fetch" }));
+        };
+        let (length, digest) = measured(&iso, cx).await?;
+        let image = match known(cloud, &digest, length).await? {
+            Some(image) => {
+                cx.teller().info(format!("the ISO is in the cloud already: image {}", image.id));
+                image
+            }
+            None => self.bring(cloud, stage, &iso, &digest, cx).await?,
+        };
+        Ok(of_image(&image))
     }
 
     /// Uploads the ISO. Until it is whole it is this build's; then it is kept.
@@ -88,6 +102,16 @@ impl OpenstackRunner {
         let image = cloud.images().update(&image.id, &change).await.map_err(of)?;
         cx.released("medium-image")?;
         Ok(image)
+    }
+}
+
+/// A volume of an image, just large enough.
+fn of_image(image: &Image) -> NewVolume {
+    let least = gibibytes(Size::bytes(image.size.unwrap_or_default()));
+    NewVolume {
+        gib: least.max(image.min_disk),
+        image: Some(image.id.clone()),
+        ..NewVolume::default()
     }
 }
 

@@ -147,7 +147,7 @@ impl Runner for OpenstackRunner {
                 let wanted = upload::Wanted {
                     properties,
                     volume: volume.as_ref(),
-                    medium: *medium,
+                    medium: medium.as_ref(),
                     direct: *direct,
                     cache: *cache,
                 };

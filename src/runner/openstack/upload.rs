@@ -15,7 +15,7 @@ use crate::{
         image::{Image, NewImage},
         volume::NewVolume,
     },
-    plan::{RootVolume, Stage, openstack::DIRECT, qemu::files},
+    plan::{Medium, RootVolume, Stage, openstack::DIRECT, qemu::files},
 };
 
 /// The empty disk is so large: more than a hypervisor wants of an image, little
@@ -28,8 +28,8 @@ pub(super) struct Wanted<'a> {
     pub(super) properties: &'a BTreeMap<String, String>,
     /// The root disk, where it is a volume.
     pub(super) volume: Option<&'a RootVolume>,
-    /// Whether the ISO goes along.
-    pub(super) medium: bool,
+    /// What goes into the CD-ROM drive.
+    pub(super) medium: Option<&'a Medium>,
     /// Whether the server starts a kernel.
     pub(super) direct: bool,
     /// Whether what can be used again is kept.
@@ -64,7 +64,10 @@ impl OpenstackRunner {
         } else {
             self.image(stage, label, boot, &file, what, cx).await?
         };
-        let medium = if wanted.medium { Some(self.medium(stage, cx).await?) } else { None };
+        let medium = match wanted.medium {
+            Some(medium) => Some(self.medium(stage, medium, cx).await?),
+            None => None,
+        };
         let Some(root) = wanted.volume else {
             return Ok(serde_json::json!({ "image": image.id, "medium": medium }));
         };

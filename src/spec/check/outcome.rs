@@ -5,8 +5,8 @@ use regex::Regex;
 use super::Checker;
 use crate::{
     model::{
-        Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install, Openstack,
-        Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
+        CloudMedium, Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install,
+        Openstack, Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
     },
     spec::{
         file::{
@@ -315,8 +315,13 @@ fn openstack(table: &OpenstackTable) -> Openstack {
         volume_backed,
         volume_type,
         config_drive,
+        medium,
         cache_media,
     } = table;
+    let medium = medium.as_ref().and_then(|it| {
+        let image = it.image.clone().map(CloudMedium::Image);
+        image.or_else(|| it.volume_snapshot.clone().map(CloudMedium::VolumeSnapshot))
+    });
     Openstack {
         cloud: cloud.clone(),
         flavor: flavor.clone(),
@@ -327,6 +332,7 @@ fn openstack(table: &OpenstackTable) -> Openstack {
         volume_backed: *volume_backed,
         volume_type: volume_type.clone(),
         config_drive: *config_drive,
+        medium,
         cache_media: *cache_media,
     }
 }
