@@ -420,6 +420,100 @@ async fn a_medium_that_the_cloud_has_is_put_into_the_drive() {
     assert!(said.contains("--platform openstack"), "{said}");
 }
 
+/// What `ssh` is for a build: it writes down what it was asked, and answers.
+const SSH: &str = r#"#!/bin/sh
+echo "$@" >> "$HOME/asked"
+for last; do :; done
+case $last in
+true) exit 0 ;;
+*nginx*) echo "is installed, 1.26"; exit 0 ;;
+*missing*) echo "is not there"; exit 1 ;;
+esac
+exit 0
+"#;
+
+/// Builds with a result that is reached over SSH, while requests fail.
+async fn reached(more: &str, faults: &[(&str, usize, Fault)]) -> (FakeCloud, Work, Output) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let cloud = FakeCloud::start(manners()).await.unwrap();
+    for (path, times, fault) in faults {
+        cloud.fail(When::Matching((*path).to_owned(), *times), *fault);
+    }
+    let work = Work::new("ok", more);
+    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
+    let ssh = work.path("bin/ssh");
+    fs_err::create_dir(work.path("bin")).unwrap();
+    fs_err::write(&ssh, SSH).unwrap();
+    fs_err::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", work.path("bin").display());
+    let output = command(&work, &BUILD).env("PATH", path).output().await.unwrap();
+    (cloud, work, output)
+}
+
+#[tokio::test]
+async fn a_result_is_reached_with_what_is_made_for_it_and_given_back() {
+    let before = things(&FakeCloud::start(manners()).await.unwrap());
+    let ssh = "[verify]\nssh = { user = \"root\", command = \"uptime\", packages = [\"nginx\"] }\n";
+    for (more, address) in
+        [("[platform.openstack]\nfloating-ip = \"public\"\n", "root@172.24.4.99"), ("", "root@10.")]
+    {
+        let (cloud, work, output) = reached(&format!("{ssh}{more}"), &[]).await;
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let asked = fs_err::read_to_string(work.path("asked")).unwrap();
+        assert!(asked.contains(address) && asked.contains("uptime"), "{asked}");
+        assert!(said.contains("is installed, 1.26"), "{said}");
+        let requests = cloud.requests().join("\n");
+        let made = |path: &str| requests.contains(&format!("POST {path}"));
+        assert!(made("/compute/v2.1/os-keypairs"), "{requests}");
+        assert!(made("/network/v2.0/security-groups"), "{requests}");
+        assert_eq!(made("/network/v2.0/floatingips"), more.contains("floating-ip"), "{requests}");
+        let mut after = things(&cloud);
+        after.retain(|it| !before.contains(it));
+        assert_eq!(after, [("image", "quick".to_owned())]);
+        assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_lacks_something_is_not_kept() {
+    let more = "[verify]\nssh = { user = \"root\", files = [\"/missing\"] }\n\
+                [platform.openstack]\nfloating-ip = \"public\"\n";
+    let (cloud, work, output) = reached(more, &[]).await;
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("is not there"), "{said}");
+    let before = things(&FakeCloud::start(manners()).await.unwrap());
+    assert_eq!(things(&cloud), before, "{said}");
+    assert_eq!(work.leftovers(), Vec::<PathBuf>::new(), "{said}");
+}
+
+#[tokio::test]
+async fn nothing_of_what_reaches_a_result_is_lost_when_requests_fail() {
+    let more = "[verify]\nssh = { user = \"root\" }\n\
+                [platform.openstack]\nfloating-ip = \"public\"\n";
+    let before = things(&FakeCloud::start(manners()).await.unwrap());
+    let lost: Vec<_> = [
+        "POST /compute/v2.1/os-keypairs",
+        "POST /network/v2.0/security-groups",
+        "POST /network/v2.0/floatingips",
+    ]
+    .map(|it| (it, 1, Fault::ReplyLost))
+    .into();
+    let (cloud, _work, output) = reached(more, &lost).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut after = things(&cloud);
+    after.retain(|it| !before.contains(it));
+    assert_eq!(after, [("image", "quick".to_owned())]);
+
+    let for_good = [("POST /network/v2.0/floatingips", usize::MAX, Fault::Conflict)];
+    let (cloud, work, output) = reached(more, &for_good).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(things(&cloud), before, "{}", text(&output.stderr));
+    assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
+}
+
 #[tokio::test]
 async fn a_plan_names_everything_and_what_the_cloud_lacks() {
     let flavors = vec![("small".to_owned(), 64, 1)];
@@ -445,7 +539,6 @@ async fn a_plan_names_everything_and_what_the_cloud_lacks() {
 #[test]
 fn what_is_not_done_in_a_cloud_is_said_before_anything_is_started() {
     let cases = [
-        ("[verify]\nssh = { user = \"root\", command = \"true\" }\n", "`verify.ssh`"),
         (
             "[[stages]]\nname = \"change\"\nafter = \"install\"\nssh = { run = [\"true\"] }\n",
             "`change`",

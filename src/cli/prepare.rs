@@ -148,7 +148,9 @@ impl Prepared {
     /// Whether a key has to be made to reach guests.
     pub(super) fn needs_key(&self) -> bool {
         self.plan.stages.iter().any(|it| match &it.action {
-            Action::Verify { verify, .. } => matches!(verify.condition, VerifyCondition::Ssh(_)),
+            Action::Verify { verify, .. } | Action::VerifyServer { verify, .. } => {
+                matches!(verify.condition, VerifyCondition::Ssh(_))
+            }
             Action::User { action, .. } => {
                 matches!(action, UserAction::Ssh { .. } | UserAction::Ansible { .. })
             }

@@ -128,6 +128,14 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
     ];
     if let Some(verify) = &build.verify {
         let mut creates = vec![server("verify")];
+        if is_verified_over_ssh(build) {
+            creates.splice(0..0, doors(cloud));
+            if cloud.floating_ip.is_some() {
+                let kind = ResourceKind::FloatingIp;
+                let address = planned("verify-address", kind, Lifetime::Scratch, "verify", None);
+                creates.push(address);
+            }
+        }
         if matches!(target, Target::Volume(_)) {
             let volume =
                 planned("verify-volume", ResourceKind::Volume, Lifetime::Scratch, "verify", None);
@@ -155,6 +163,21 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
     Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
 }
 
+/// Whether the result is proved by reaching it.
+pub fn is_verified_over_ssh(build: &Build) -> bool {
+    matches!(&build.verify, Some(Verify { condition: VerifyCondition::Ssh(_), .. }))
+}
+
+/// What lets SSH into a server.
+fn doors(cloud: &Openstack) -> Vec<Planned> {
+    let made = |label: &str, kind| planned(label, kind, Lifetime::Scratch, "verify", None);
+    let mut doors = vec![made("verify-keypair", ResourceKind::Keypair)];
+    if cloud.security_groups.is_empty() {
+        doors.push(made("verify-group", ResourceKind::SecurityGroup));
+    }
+    doors
+}
+
 /// What a build asks for that is not done in a cloud, and what to do instead;
 /// said before anything is started, not in its middle.
 pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static str)> {
@@ -171,27 +194,22 @@ pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static
             "use `delivery = \"metadata\"`, `\"config-drive\"` or `\"initrd\"`",
         ));
     }
-    if matches!(&build.verify, Some(Verify { condition: VerifyCondition::Ssh(_), .. })) {
-        found.push((
-            "`verify.ssh` cannot be proved in a cloud: its servers are not reached over SSH".to_owned(),
-            "use `verify.console` with what the system says when it works, or `verify.login-prompt`",
-        ));
-    }
     for stage in &build.stages {
         if matches!(stage.action, UserAction::Ssh { .. } | UserAction::Ansible { .. }) {
             found.push((
                 format!(
-                    "the stage `{}` cannot run in a cloud: its servers are not reached over SSH",
+                    "the stage `{}` cannot run in a cloud: nothing reaches a server between its stages",
                     stage.name
                 ),
                 "do it in the answer file's last commands, or in a `command` or `external` stage",
             ));
         }
     }
-    if cloud.floating_ip.is_some() {
+    let is_reached = is_verified_over_ssh(build);
+    if cloud.floating_ip.is_some() && !is_reached {
         found.push((
             "`platform.openstack.floating-ip` has no use: nothing reaches the server".to_owned(),
-            "leave it out",
+            "leave it out, or prove the result with `verify.ssh`",
         ));
     }
     found

@@ -11,6 +11,8 @@ imgbuild=$(realpath "$1")
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cloud=${IMGBUILD_TEST_CLOUD:?names a cloud of clouds.yaml}
 fixture=${CARGO_TARGET_DIR:-$checkout/target}/quick-installer
+# For the distribution's client.
+export OS_CLOUD=$cloud
 export IMGBUILD_OS_DIR=$checkout/tests/quick-installer
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,10 +26,11 @@ openstack() { PATH=/usr/sbin:/usr/bin:/sbin:/bin command openstack "$@"; }
 # Everything that a build could leave, an ID a line.
 things() {
     local kind
-    for kind in server volume "volume snapshot" image port; do
+    for kind in server volume "volume snapshot" image port "security group" "floating ip"; do
         # shellcheck disable=SC2086 # two words
         openstack $kind list -f value -c ID
     done | sort
+    openstack keypair list -f value -c Name
 }
 
 kernel="[source.kernel]
@@ -91,10 +94,14 @@ parameters = [\"filler=$long\"]" '' >direct-snapshot.toml
 spec cached "$kernel" 'boot = "direct"' 'cache-media = true' >cached.toml
 spec snapshot "$kernel" '' '' >snapshot.toml
 spec iso-snapshot "$iso" '' '' >iso-snapshot.toml
+# Reached at a floating IP with a key and a security group of its own.
+spec reached "$kernel" '' "floating-ip = \"${IMGBUILD_TEST_EXTERNAL:-public}\"" |
+    sed -e 's/^console = .*/ssh = { user = "root", command = "cat \/etc\/hostname", files = ["\/etc\/hostname"] }/' \
+        -e 's/^hostname = .*/&\nauthorized_key = {{ build.ssh_public_key }}/' >reached.toml
 
 things >before
 products=()
-for name in image config-drive volume-backed iso direct direct-volume-backed cached; do
+for name in image config-drive volume-backed iso direct direct-volume-backed cached reached; do
     products+=("$(build "$name" glance)")
 done
 snapshots=() volumes=()

@@ -8,6 +8,7 @@ mod cache;
 mod medium;
 mod pace;
 mod product;
+mod reach;
 mod server;
 mod upload;
 mod watch;
@@ -45,6 +46,13 @@ pub enum CloudError {
         "use a `command` or `external` stage, or do the work in the answer file's last commands"
     ))]
     NoGuest,
+    /// A server that nothing leads to.
+    #[error("server `{server}` has no address")]
+    #[diagnostic(help("name a network with a subnet: `network` in `[platform.openstack]`"))]
+    NoAddress {
+        /// The server's ID.
+        server: String,
+    },
     /// What was written is not what is there.
     #[error("image `{image}` does not have the property `{property}` that it was given")]
     #[diagnostic(help("the cloud forbids it (property protection): leave it out of the spec"))]

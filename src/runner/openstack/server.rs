@@ -16,7 +16,10 @@ use crate::{
         volume::NewVolume,
     },
     plan::{ServerInstall, Stage},
-    runner::{Checked, MachineFailed, qemu::knowledge_error},
+    runner::{
+        Checked, MachineFailed,
+        qemu::{Meanwhile, knowledge_error},
+    },
     units::Span,
 };
 
@@ -67,7 +70,7 @@ impl OpenstackRunner {
             emulator: None,
         };
         let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
-        let ended = self.watched(&server.id, "console.log", knowledge, watch, cx).await;
+        let ended = self.watched(&server.id, "console.log", knowledge, watch, None, cx).await;
         if install.boot == BootMethod::Direct {
             ended.map_err(|it| self.kernel_or(it, cx))?;
         } else {
@@ -125,7 +128,14 @@ impl OpenstackRunner {
         }
         let resource = self.local.claim(stage, "verify-server", cx)?;
         // The result gets no user-data: it has to come up by itself.
-        let new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
+        let mut new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
+        let access = match &verify.condition {
+            VerifyCondition::Ssh(access) => Some(access),
+            VerifyCondition::LoginPrompt | VerifyCondition::Console(_) => None,
+        };
+        if access.is_some() {
+            self.open_to_ssh(stage, &settings, &mut new, cx).await?;
+        }
         let server = cloud.compute().create_server(&new).await.map_err(of)?;
         cx.confirm("verify-server", &server.id)?;
         let total = verify.timeout.duration();
@@ -138,7 +148,21 @@ impl OpenstackRunner {
         let own = &context.build.console;
         let knowledge = Knowledge::for_verify(own, &verify.condition).map_err(knowledge_error)?;
         let began = Instant::now();
-        match self.watched(&server.id, "console-verify.log", knowledge, watch, cx).await? {
+        let work: Option<Meanwhile<'_>> = match access {
+            Some(access) => {
+                let reach = self.address(stage, &settings, &server.id, cx).await?;
+                cx.teller().info(format!("the server is reached at {}", reach.host));
+                let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
+                Some(Box::pin(async move {
+                    let commands = [access.command.clone()];
+                    self.local.over_ssh(&access.user, &commands, &reach, &teller, &cancel).await?;
+                    self.local.check(access, &reach, &teller, &cancel).await
+                }))
+            }
+            None => None,
+        };
+        let log = "console-verify.log";
+        match self.watched(&server.id, log, knowledge, watch, work, cx).await? {
             Watched::Done | Watched::Reached => {}
         }
         let after = Span::secs(began.elapsed().as_secs());
@@ -146,12 +170,14 @@ impl OpenstackRunner {
             VerifyCondition::Console(pattern) => {
                 format!("`{pattern}` on the console after {after}")
             }
-            VerifyCondition::LoginPrompt | VerifyCondition::Ssh(_) => {
-                format!("login prompt on the console after {after}")
+            VerifyCondition::LoginPrompt => format!("login prompt on the console after {after}"),
+            VerifyCondition::Ssh(access) => {
+                format!("`{}` succeeded over SSH after {after}", access.command)
             }
         };
         self.local.observed.borrow_mut().checks.push(Checked::good("boots", &proof));
         self.give_back("verify-server", cx).await?;
+        self.close_to_ssh(stage, cx).await?;
         if matches!(target, Target::Volume(_)) {
             self.give_back("verify-volume", cx).await?;
         }

@@ -40,13 +40,14 @@ pub(super) enum Watched {
 }
 
 impl OpenstackRunner {
-    /// Watches a server until it ended or was judged.
+    /// Watches a server until it ended or was judged, or `meanwhile` is done.
     pub(super) async fn watched(
         &self,
         id: &str,
         log_name: &str,
         knowledge: Arc<Knowledge>,
         watch: Watch,
+        mut meanwhile: Option<qemu::Meanwhile<'_>>,
         cx: &mut StageCx<'_>,
     ) -> Result<Watched, StageError> {
         let cloud = self.cloud(cx);
@@ -117,6 +118,10 @@ impl OpenstackRunner {
                         cx.teller().info(format!("{meaning}{line}"));
                     }
                     Finding::Verdict(it) if it.verdict == Verdict::EndedWell => {
+                        // Whoever waits for something else is not done by a login prompt.
+                        if meanwhile.is_some() {
+                            continue;
+                        }
                         if !installs {
                             _ = log.finish();
                             return Ok(Watched::Reached);
@@ -143,6 +148,15 @@ impl OpenstackRunner {
                 () = cx.cancel.cancelled() => {
                     _ = log.finish();
                     return Err(StageError::Cancelled);
+                }
+                done = async {
+                    match meanwhile.as_mut() {
+                        Some(work) => work.await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    _ = log.finish();
+                    return done.map(|()| Watched::Reached);
                 }
                 () = tokio::time::sleep(pace.pause(began.unwrap_or(asked).elapsed())) => {}
             }

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use super::{
     Checked, QemuRunner,
-    guest::{Forward, GuestError},
+    guest::{GuestError, Reach},
 };
 use crate::{
     CancellationToken,
@@ -20,16 +20,16 @@ const LONGEST_ANSWER: usize = 200;
 
 impl QemuRunner {
     /// Makes every check, whatever comes of the others, and fails if one did.
-    pub(super) async fn check(
+    pub(in crate::runner) async fn check(
         &self,
         access: &SshAccess,
-        forward: &Forward,
+        reach: &Reach,
         teller: &Teller,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         let mut failed = Vec::new();
         for check in &access.checks {
-            let mut ssh = self.ssh(&access.user, forward.port);
+            let mut ssh = self.ssh(&access.user, reach);
             let script = format!("sh -c {}", shell_words::quote(&script(check)));
             ssh.arg(script).stdin(Stdio::null()).kill_on_drop(true);
             let output = tokio::select! {

@@ -112,18 +112,22 @@ impl BuildKey {
     }
 }
 
-/// A port of this machine that leads to the guest's SSH port.
-pub(super) struct Forward {
-    pub(super) port: u16,
+/// Where a guest's SSH server is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::runner) struct Reach {
+    /// Its address.
+    pub(in crate::runner) host: String,
+    /// Its port.
+    pub(in crate::runner) port: u16,
 }
 
-impl Forward {
-    /// A port that is free now. QEMU takes it a moment later, and says so where
-    /// somebody else was faster.
-    pub(super) fn choose() -> Result<Self, GuestError> {
+impl Reach {
+    /// A port of this machine that is free now, to lead into a guest. QEMU takes
+    /// it a moment later, and says so where somebody else was faster.
+    pub(super) fn forwarded() -> Result<Self, GuestError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(GuestError::NoPort)?;
         let port = listener.local_addr().map_err(GuestError::NoPort)?.port();
-        Ok(Self { port })
+        Ok(Self { host: "127.0.0.1".to_owned(), port })
     }
 }
 
@@ -152,8 +156,9 @@ impl QemuRunner {
         let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
         let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
-        let forward = Forward::choose().map_err(StageError::of)?;
-        spec.forwards.push((forward.port, 22));
+        let reach = Reach::forwarded().map_err(StageError::of)?;
+        spec.forwards.push((reach.port, 22));
+        let way = reach.clone();
         let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
         let total = stage.timeout.duration();
         let watch = Watch {
@@ -169,11 +174,11 @@ impl QemuRunner {
         let work: Meanwhile<'_> = Box::pin(async move {
             match action {
                 UserAction::Ssh { user, run, .. } => {
-                    self.over_ssh(user, run, &forward, &teller, &cancel).await
+                    self.over_ssh(user, run, &reach, &teller, &cancel).await
                 }
                 UserAction::Ansible { user, playbook, arguments, .. } => {
-                    self.over_ssh(user, &["true".to_owned()], &forward, &teller, &cancel).await?;
-                    self.play(user, playbook, arguments, values, &forward, &teller, &cancel).await
+                    self.over_ssh(user, &["true".to_owned()], &reach, &teller, &cancel).await?;
+                    self.play(user, playbook, arguments, values, &reach, &teller, &cancel).await
                 }
                 UserAction::Command { .. } | UserAction::External { .. } => Ok(()),
             }
@@ -185,7 +190,7 @@ impl QemuRunner {
                     UserAction::Ssh { user, .. } | UserAction::Ansible { user, .. } => user,
                     _ => "root",
                 };
-                self.switch_off(*machine, user, spec.forwards.first().map_or(0, |it| it.0)).await
+                self.switch_off(*machine, user, &way).await
             }
             Ok(Watched::Reached(machine)) => {
                 machine.stop().await;
@@ -243,11 +248,11 @@ impl QemuRunner {
         &self,
         mut machine: crate::platform::qemu::machine::Machine,
         user: &str,
-        port: u16,
+        reach: &Reach,
     ) -> Result<(), StageError> {
         use crate::platform::qemu::machine::{End, Happening};
         let command = if user == "root" { "poweroff" } else { "sudo -n poweroff" };
-        let mut ssh = self.ssh(user, port);
+        let mut ssh = self.ssh(user, reach);
         ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = ssh.spawn().map_err(|it| StageError::of(GuestError::NoKey(it)))?;
         let off = async {
@@ -267,21 +272,21 @@ impl QemuRunner {
     }
 
     /// Runs commands in a guest, as soon as it lets us in.
-    pub(super) async fn over_ssh(
+    pub(in crate::runner) async fn over_ssh(
         &self,
         user: &str,
         commands: &[String],
-        forward: &Forward,
+        reach: &Reach,
         teller: &Teller,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
-        self.reach(user, forward, cancel).await?;
+        self.let_in(user, reach, cancel).await?;
         let none = BTreeMap::new();
         for text in commands {
             let context = &self.context;
             let mut arguments = vec!["ssh".to_owned()];
-            arguments.extend(self.ssh_options(forward.port));
-            arguments.push(format!("{user}@127.0.0.1"));
+            arguments.extend(self.ssh_options(reach));
+            arguments.push(format!("{user}@{}", reach.host));
             arguments.push(text.clone());
             let ended = command::run(
                 &arguments,
@@ -304,16 +309,16 @@ impl QemuRunner {
     }
 
     /// Waits until the guest lets us in. The stage's own time is the limit.
-    async fn reach(
+    async fn let_in(
         &self,
         user: &str,
-        forward: &Forward,
+        reach: &Reach,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
         // A guest that refuses the key for so long will not change its mind.
         let mut refused_since: Option<Instant> = None;
         loop {
-            let mut ssh = self.ssh(user, forward.port);
+            let mut ssh = self.ssh(user, reach);
             let output = ssh.arg("true").stdin(Stdio::null()).output();
             let output = tokio::select! {
                 () = cancel.cancelled() => return Err(StageError::Cancelled),
@@ -345,7 +350,7 @@ impl QemuRunner {
         playbook: &str,
         more: &[String],
         values: BTreeMap<String, String>,
-        forward: &Forward,
+        reach: &Reach,
         teller: &Teller,
         cancel: &CancellationToken,
     ) -> Result<(), StageError> {
@@ -355,9 +360,9 @@ impl QemuRunner {
             "-i".into(),
             "guest,".into(),
             "-e".into(),
-            format!("ansible_host=127.0.0.1 ansible_port={} ansible_user={user}", forward.port),
+            format!("ansible_host={} ansible_port={} ansible_user={user}", reach.host, reach.port),
             // In one word: the value begins with a dash.
-            format!("--ssh-common-args={}", shell_words::join(self.ssh_options(forward.port))),
+            format!("--ssh-common-args={}", shell_words::join(self.ssh_options(reach))),
         ];
         arguments.extend(more.iter().cloned());
         arguments.push(playbook.to_owned());
@@ -382,15 +387,14 @@ impl QemuRunner {
         }
     }
 
-    pub(super) fn ssh(&self, user: &str, port: u16) -> tokio::process::Command {
+    pub(super) fn ssh(&self, user: &str, reach: &Reach) -> tokio::process::Command {
         let mut command = self.context.release.guard.command("ssh");
-        command.args(self.ssh_options(port)).arg(format!("{user}@127.0.0.1"));
+        command.args(self.ssh_options(reach)).arg(format!("{user}@{}", reach.host));
         command
     }
 
-    /// The guest is a minute old and on our own loopback: there is no host key
-    /// that could be known.
-    fn ssh_options(&self, port: u16) -> Vec<String> {
+    /// The guest is a minute old: there is no host key that could be known.
+    fn ssh_options(&self, reach: &Reach) -> Vec<String> {
         let key = self.context.key.as_ref().map(|it| it.private.to_string()).unwrap_or_default();
         let options = [
             "-o",
@@ -410,7 +414,7 @@ impl QemuRunner {
             "-i",
         ];
         let mut options: Vec<String> = options.map(str::to_owned).into();
-        options.extend([key, "-p".to_owned(), port.to_string()]);
+        options.extend([key, "-p".to_owned(), reach.port.to_string()]);
         options
     }
 }

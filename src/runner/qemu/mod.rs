@@ -28,10 +28,11 @@ use crate::{
 };
 
 pub(super) use fetch::fetched;
+pub(super) use guest::Reach;
 pub use guest::{BuildKey, GuestError};
 pub use image::ImageError;
 pub(super) use image::measured;
-pub(super) use watch::{io, knowledge_error, tell};
+pub(super) use watch::{Meanwhile, io, knowledge_error, tell};
 
 /// What the stages of one build share.
 pub struct Context {

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::{
     Checked, QemuRunner,
     fetch::fetched,
-    guest::Forward,
+    guest::Reach,
     install::of,
     machine::disk,
     watch::{Meanwhile, Watched, knowledge_error},
@@ -68,13 +68,13 @@ impl QemuRunner {
         metadata.user_data = None;
         let meanwhile: Option<Meanwhile<'_>> = match &verify.condition {
             VerifyCondition::Ssh(access) => {
-                let forward = Forward::choose().map_err(StageError::of)?;
-                spec.forwards.push((forward.port, 22));
+                let reach = Reach::forwarded().map_err(StageError::of)?;
+                spec.forwards.push((reach.port, 22));
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
                 let commands = vec![access.command.clone()];
                 Some(Box::pin(async move {
-                    self.over_ssh(&access.user, &commands, &forward, &teller, &cancel).await?;
-                    self.check(access, &forward, &teller, &cancel).await
+                    self.over_ssh(&access.user, &commands, &reach, &teller, &cancel).await?;
+                    self.check(access, &reach, &teller, &cancel).await
                 }))
             }
             VerifyCondition::LoginPrompt | VerifyCondition::Console(_) => None,

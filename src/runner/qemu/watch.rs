@@ -50,7 +50,7 @@ pub(super) enum Watched {
 }
 
 /// What is waited for beside what the console says.
-pub(super) type Meanwhile<'a> =
+pub(in crate::runner) type Meanwhile<'a> =
     std::pin::Pin<Box<dyn Future<Output = Result<(), StageError>> + 'a>>;
 
 impl QemuRunner {

@@ -1,0 +1,87 @@
+//! How a server is reached over SSH: a key that it lets in, a security group that
+//! lets SSH through, and an address. All of them are made for one build.
+
+use super::{CloudError, OpenstackRunner, deadline, of};
+use crate::{
+    engine::{StageCx, StageError},
+    model::Openstack,
+    openstack::{
+        compute::{NewServer, Until},
+        network::Rule,
+    },
+    plan::Stage,
+    runner::qemu::Reach,
+};
+
+/// What SSH servers listen on.
+const SSH: u16 = 22;
+
+impl OpenstackRunner {
+    /// What a server is to be made with, so that it can be reached.
+    pub(super) async fn open_to_ssh(
+        &self,
+        stage: &Stage,
+        settings: &Openstack,
+        new: &mut NewServer,
+        cx: &mut StageCx<'_>,
+    ) -> Result<(), StageError> {
+        let cloud = self.cloud(cx);
+        if let Some(key) = &self.local.context.key {
+            let label = format!("{}-keypair", stage.name);
+            let resource = self.local.claim(stage, &label, cx)?;
+            let made = cloud.compute().create_keypair(&resource.name, &key.public).await;
+            let made = made.map_err(of)?;
+            cx.confirm(&label, &made.name)?;
+            new.keypair = Some(made.name);
+        }
+        if settings.security_groups.is_empty() {
+            let label = format!("{}-group", stage.name);
+            let resource = self.local.claim(stage, &label, cx)?;
+            let rules = [Rule::tcp(SSH)];
+            let made = cloud.networks().create_security_group(&resource.name, &rules).await;
+            let made = made.map_err(of)?;
+            cx.confirm(&label, &made.id)?;
+            new.security_groups = vec![made.id];
+        }
+        Ok(())
+    }
+
+    /// The address of a server that was just made: a floating one where the spec
+    /// names a network for it, else its own.
+    pub(super) async fn address(
+        &self,
+        stage: &Stage,
+        settings: &Openstack,
+        server: &str,
+        cx: &mut StageCx<'_>,
+    ) -> Result<Reach, StageError> {
+        let cloud = self.cloud(cx);
+        cloud.compute().wait(server, Until::Active, deadline(stage)).await.map_err(of)?;
+        let ports = cloud.networks().ports_of_server(server).await.map_err(of)?;
+        let lacks = || StageError::of(CloudError::NoAddress { server: server.to_owned() });
+        let port = ports.into_iter().find(|it| !it.fixed_ips.is_empty()).ok_or_else(lacks)?;
+        let Some(network) = &settings.floating_ip else {
+            let own = port.fixed_ips.into_iter().next().ok_or_else(lacks)?;
+            return Ok(Reach { host: own.ip_address, port: SSH });
+        };
+        let network = cloud.networks().network(network).await.map_err(of)?;
+        let label = format!("{}-address", stage.name);
+        let resource = self.local.claim(stage, &label, cx)?;
+        let made = cloud.networks().create_floating_ip(&resource.name, &network.id, &port.id).await;
+        let made = made.map_err(of)?;
+        cx.confirm(&label, &made.id)?;
+        Ok(Reach { host: made.floating_ip_address, port: SSH })
+    }
+
+    /// Gives back what reached a server that is gone.
+    pub(super) async fn close_to_ssh(
+        &self,
+        stage: &Stage,
+        cx: &mut StageCx<'_>,
+    ) -> Result<(), StageError> {
+        for what in ["address", "group", "keypair"] {
+            self.give_back(&format!("{}-{what}", stage.name), cx).await?;
+        }
+        Ok(())
+    }
+}
