@@ -490,6 +490,26 @@ async fn a_result_that_lacks_something_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_stage_works_in_the_installed_server_before_it_is_captured() {
+    let more = "[[stages]]\nname = \"change\"\nafter = \"install\"\n\
+                ssh = { run = [\"echo changed > /etc/stage\"], keep = true }\n\
+                [platform.openstack]\nfloating-ip = \"public\"\n";
+    let before = things(&FakeCloud::start(manners()).await.unwrap());
+    for more in [more.to_owned(), format!("{more}volume-backed = true\n")] {
+        let (cloud, work, output) = reached(&more, &[]).await;
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let asked = fs_err::read_to_string(work.path("asked")).unwrap();
+        assert!(asked.contains("root@172.24.4.99 echo changed > /etc/stage"), "{asked}");
+        assert!(asked.trim_end().ends_with("poweroff"), "{asked}");
+        let mut after = things(&cloud);
+        after.retain(|it| !before.contains(it));
+        assert_eq!(after, [("image", "quick".to_owned())]);
+        assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
+    }
+}
+
+#[tokio::test]
 async fn nothing_of_what_reaches_a_result_is_lost_when_requests_fail() {
     let more = "[verify]\nssh = { user = \"root\" }\n\
                 [platform.openstack]\nfloating-ip = \"public\"\n";
@@ -542,6 +562,14 @@ fn what_is_not_done_in_a_cloud_is_said_before_anything_is_started() {
         (
             "[[stages]]\nname = \"change\"\nafter = \"install\"\nssh = { run = [\"true\"] }\n",
             "`change`",
+        ),
+        (
+            "[[stages]]\nname = \"change\"\nafter = \"verify\"\nssh = { run = [\"true\"], keep = true }\n",
+            "`change`",
+        ),
+        (
+            "boot = \"direct\"\n[[stages]]\nname = \"change\"\nafter = \"install\"\nssh = { run = [\"true\"], keep = true }\n",
+            "install again",
         ),
         ("[platform.openstack]\nfloating-ip = \"public\"\n", "floating-ip"),
     ];

@@ -17,7 +17,7 @@ use crate::{
     },
     plan::{
         Medium,
-        openstack::{INPUTS, gibibytes, is_verified_over_ssh, medium},
+        openstack::{INPUTS, gibibytes, is_reached, medium},
     },
     platform::{Check, Grade},
     runner::Place,
@@ -146,9 +146,7 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         makes: Makes {
             servers: 1,
             ports: 1,
-            security_groups: u64::from(
-                is_verified_over_ssh(build) && settings.security_groups.is_empty(),
-            ),
+            security_groups: u64::from(is_reached(build) && settings.security_groups.is_empty()),
             images: 2 + u64::from(medium == Some(Medium::Iso)),
             volumes: n_volumes + u64::from(medium.is_some()),
             snapshots: u64::from(is_volume),

@@ -11,8 +11,8 @@ use super::{Action, Medium, Plan, Planned, RootVolume, ServerInstall, Stage, qem
 use crate::{
     engine::{Lifetime, ResourceKind},
     model::{
-        BootMethod, Build, CloudMedium, Delivery, Firmware, Openstack, Source, Target, UserAction,
-        Verify, VerifyCondition,
+        BootMethod, Build, CloudMedium, Delivery, Firmware, Openstack, Place, Source, Target,
+        UserAction, UserStage, Verify, VerifyCondition,
     },
     units::{Size, Span},
 };
@@ -78,6 +78,10 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
             planned("image", ResourceKind::Image, Lifetime::Product, "image", None)
         }
     };
+    let mut installs = vec![server("install")];
+    if works_in_server(build) {
+        installs.splice(0..0, doors("install", cloud));
+    }
     let mut stages = vec![
         fetch(build, cloud),
         qemu::boot_disk(build, command_line),
@@ -105,7 +109,7 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
             title: format!("let the installer of {} install it", build.os.title),
             // The installer's own limit starts when its server runs.
             timeout: Span::secs(build.install.timeout.duration().as_secs() + 900),
-            creates: vec![server("install")],
+            creates: installs,
             action: Action::InstallServer(Box::new(ServerInstall {
                 installer: build.os.installer,
                 dialect: build.os.dialect,
@@ -129,12 +133,8 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
     if let Some(verify) = &build.verify {
         let mut creates = vec![server("verify")];
         if is_verified_over_ssh(build) {
-            creates.splice(0..0, doors(cloud));
-            if cloud.floating_ip.is_some() {
-                let kind = ResourceKind::FloatingIp;
-                let address = planned("verify-address", kind, Lifetime::Scratch, "verify", None);
-                creates.push(address);
-            }
+            creates.splice(0..0, doors("verify", cloud));
+            creates.extend(address("verify", cloud));
         }
         if matches!(target, Target::Volume(_)) {
             let volume =
@@ -160,22 +160,67 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
     for stage in &build.stages {
         qemu::place(&mut stages, stage, &machine);
     }
+    for stage in &mut stages {
+        if matches!(&stage.action, Action::User { action, .. } if is_in_guest(action)) {
+            stage.creates = address(&stage.name, cloud).into_iter().collect();
+        }
+    }
     Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
 }
 
+/// Whether something is done in a server of this build, over SSH.
+pub fn is_reached(build: &Build) -> bool {
+    is_verified_over_ssh(build) || works_in_server(build)
+}
+
 /// Whether the result is proved by reaching it.
-pub fn is_verified_over_ssh(build: &Build) -> bool {
+fn is_verified_over_ssh(build: &Build) -> bool {
     matches!(&build.verify, Some(Verify { condition: VerifyCondition::Ssh(_), .. }))
 }
 
-/// What lets SSH into a server.
-fn doors(cloud: &Openstack) -> Vec<Planned> {
-    let made = |label: &str, kind| planned(label, kind, Lifetime::Scratch, "verify", None);
-    let mut doors = vec![made("verify-keypair", ResourceKind::Keypair)];
+/// Whether a stage works in the installed server.
+fn works_in_server(build: &Build) -> bool {
+    build.stages.iter().any(|it| is_in_guest(&it.action))
+}
+
+fn is_in_guest(action: &UserAction) -> bool {
+    matches!(action, UserAction::Ssh { .. } | UserAction::Ansible { .. })
+}
+
+/// Whether a stage comes when the server is installed and not yet captured.
+fn is_before_capture(build: &Build, stage: &UserStage) -> bool {
+    let mut place = &stage.place;
+    for _ in 0..=build.stages.len() {
+        let anchor = match place {
+            Place::After(it) if it == "install" => return true,
+            Place::Before(it) if it == "convert" => return true,
+            Place::After(it) | Place::Before(it) => it,
+        };
+        match build.stages.iter().find(|it| it.name == *anchor) {
+            Some(stage) => place = &stage.place,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// What lets SSH into the server of a stage.
+fn doors(stage: &str, cloud: &Openstack) -> Vec<Planned> {
+    let made = |what: &str, kind| {
+        planned(&format!("{stage}-{what}"), kind, Lifetime::Scratch, stage, None)
+    };
+    let mut doors = vec![made("keypair", ResourceKind::Keypair)];
     if cloud.security_groups.is_empty() {
-        doors.push(made("verify-group", ResourceKind::SecurityGroup));
+        doors.push(made("group", ResourceKind::SecurityGroup));
     }
     doors
+}
+
+/// The address that the server of a stage is reached at, where it is made.
+fn address(stage: &str, cloud: &Openstack) -> Option<Planned> {
+    let label = format!("{stage}-address");
+    let made = planned(&label, ResourceKind::FloatingIp, Lifetime::Scratch, stage, None);
+    cloud.floating_ip.is_some().then_some(made)
 }
 
 /// What a build asks for that is not done in a cloud, and what to do instead;
@@ -194,22 +239,27 @@ pub fn not_in_a_cloud(build: &Build, cloud: &Openstack) -> Vec<(String, &'static
             "use `delivery = \"metadata\"`, `\"config-drive\"` or `\"initrd\"`",
         ));
     }
-    for stage in &build.stages {
-        if matches!(stage.action, UserAction::Ssh { .. } | UserAction::Ansible { .. }) {
+    for stage in build.stages.iter().filter(|it| is_in_guest(&it.action)) {
+        let keeps = matches!(
+            stage.action,
+            UserAction::Ssh { keep: true, .. } | UserAction::Ansible { keep: true, .. }
+        );
+        if !keeps || !is_before_capture(build, stage) {
             found.push((
-                format!(
-                    "the stage `{}` cannot run in a cloud: nothing reaches a server between its stages",
-                    stage.name
-                ),
-                "do it in the answer file's last commands, or in a `command` or `external` stage",
+                format!("the stage `{}` cannot run in a cloud, where there is no copy of a disk to spoil", stage.name),
+                "have it work in the installed server itself: `after = \"install\"` and `keep = true`",
+            ));
+        } else if build.install.boot == BootMethod::Direct {
+            found.push((
+                format!("the stage `{}` cannot run: a server that Nova starts with a kernel would install again", stage.name),
+                "use `install.boot = \"disk\"`, or leave it out",
             ));
         }
     }
-    let is_reached = is_verified_over_ssh(build);
-    if cloud.floating_ip.is_some() && !is_reached {
+    if cloud.floating_ip.is_some() && !is_reached(build) {
         found.push((
             "`platform.openstack.floating-ip` has no use: nothing reaches the server".to_owned(),
-            "leave it out, or prove the result with `verify.ssh`",
+            "leave it out, or prove the result with `verify.ssh`, or work in it with a stage",
         ));
     }
     found

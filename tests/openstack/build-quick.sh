@@ -26,11 +26,13 @@ openstack() { PATH=/usr/sbin:/usr/bin:/sbin:/bin command openstack "$@"; }
 # Everything that a build could leave, an ID a line.
 things() {
     local kind
-    for kind in server volume "volume snapshot" image port "security group" "floating ip"; do
-        # shellcheck disable=SC2086 # two words
-        openstack $kind list -f value -c ID
-    done | sort
-    openstack keypair list -f value -c Name
+    {
+        for kind in server volume "volume snapshot" image port "security group" "floating ip"; do
+            # shellcheck disable=SC2086 # two words
+            openstack $kind list -f value -c ID
+        done
+        openstack keypair list -f value -c Name
+    } | sort
 }
 
 kernel="[source.kernel]
@@ -94,10 +96,17 @@ parameters = [\"filler=$long\"]" '' >direct-snapshot.toml
 spec cached "$kernel" 'boot = "direct"' 'cache-media = true' >cached.toml
 spec snapshot "$kernel" '' '' >snapshot.toml
 spec iso-snapshot "$iso" '' '' >iso-snapshot.toml
-# Reached at a floating IP with a key and a security group of its own.
+# Changed and proved over SSH, at a floating IP with a key and a security group of its own.
 spec reached "$kernel" '' "floating-ip = \"${IMGBUILD_TEST_EXTERNAL:-public}\"" |
-    sed -e 's/^console = .*/ssh = { user = "root", command = "cat \/etc\/hostname", files = ["\/etc\/hostname"] }/' \
+    sed -e 's/^console = .*/ssh = { user = "root", command = "grep changed \/etc\/stage", files = ["\/etc\/stage"] }/' \
         -e 's/^hostname = .*/&\nauthorized_key = {{ build.ssh_public_key }}/' >reached.toml
+cat >>reached.toml <<'STAGE'
+
+[[stages]]
+name = "change"
+after = "install"
+ssh = { run = ["echo changed > /etc/stage", "sync"], keep = true }
+STAGE
 
 things >before
 products=()

@@ -5,6 +5,7 @@
 //! own before the cloud is asked for it.
 
 mod cache;
+mod guest;
 mod medium;
 mod pace;
 mod product;
@@ -40,12 +41,6 @@ pub enum CloudError {
         /// The earlier stage.
         stage: &'static str,
     },
-    /// A guest cannot be reached.
-    #[error("stages of the kind `ssh` and `ansible` do not run in a cloud")]
-    #[diagnostic(help(
-        "use a `command` or `external` stage, or do the work in the answer file's last commands"
-    ))]
-    NoGuest,
     /// A server that nothing leads to.
     #[error("server `{server}` has no address")]
     #[diagnostic(help("name a network with a subnet: `network` in `[platform.openstack]`"))]
@@ -168,8 +163,9 @@ impl Runner for OpenstackRunner {
             Action::VerifyServer { verify, target } => self.verify(stage, verify, target, cx).await,
             Action::Offer { target } => self.offer(stage, target, cx).await,
             Action::User {
-                action: UserAction::Ssh { .. } | UserAction::Ansible { .. }, ..
-            } => Err(StageError::of(CloudError::NoGuest)),
+                action: action @ (UserAction::Ssh { .. } | UserAction::Ansible { .. }),
+                ..
+            } => self.in_server(stage, action, cx).await,
             _ => self.local.run(stage, cx).await,
         }
     }

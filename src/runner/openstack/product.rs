@@ -40,6 +40,7 @@ impl OpenstackRunner {
         if matches!(target, Target::Volume(_)) {
             // The volume is at rest when nothing holds it any more.
             self.give_back("install-server", cx).await?;
+            self.close_to_ssh("install", cx).await?;
             let volume = said(cx, "upload", "volume")?;
             cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
             let wanted = properties(&context.build, target, &context.inputs);
@@ -59,6 +60,7 @@ impl OpenstackRunner {
         let resource = self.local.claim(stage, "image", cx)?;
         let id = if from_volume {
             self.give_back("install-server", cx).await?;
+            self.close_to_ssh("install", cx).await?;
             let volume = said(cx, "upload", "volume")?;
             cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
             let made = cloud.volumes().create_image(&volume, &resource.name, "raw").await;
@@ -76,6 +78,7 @@ impl OpenstackRunner {
             let server = said(cx, "install", "server")?;
             cloud.compute().wait(&server, Until::Settled, until).await.map_err(of)?;
             self.give_back("install-server", cx).await?;
+            self.close_to_ssh("install", cx).await?;
         }
         for label in ["boot-image", "kernel-image", "initrd-image"] {
             self.give_back(label, cx).await?;

@@ -73,14 +73,14 @@ impl OpenstackRunner {
         Ok(Reach { host: made.floating_ip_address, port: SSH })
     }
 
-    /// Gives back what reached a server that is gone.
+    /// Gives back what reached the server of a stage, which is gone.
     pub(super) async fn close_to_ssh(
         &self,
-        stage: &Stage,
+        stage: &str,
         cx: &mut StageCx<'_>,
     ) -> Result<(), StageError> {
         for what in ["address", "group", "keypair"] {
-            self.give_back(&format!("{}-{what}", stage.name), cx).await?;
+            self.give_back(&format!("{stage}-{what}"), cx).await?;
         }
         Ok(())
     }

@@ -56,6 +56,9 @@ impl OpenstackRunner {
             new.user_data = Some(context.answers.clone());
         }
         new.config_drive |= install.delivery == Delivery::ConfigDrive;
+        if stage.planned("install-keypair").is_some() {
+            self.open_to_ssh(stage, &action.cloud, &mut new, cx).await?;
+        }
         let server = cloud.compute().create_server(&new).await.map_err(of)?;
         cx.confirm("install-server", &server.id)?;
         let budgets = Budgets {
@@ -103,10 +106,7 @@ impl OpenstackRunner {
     ) -> Result<serde_json::Value, StageError> {
         let cloud = self.cloud(cx);
         let context = &self.local.context;
-        let settings = match &context.build.platform {
-            Platform::Openstack(it) => it.clone(),
-            Platform::Qemu(_) => Openstack::default(),
-        };
+        let settings = self.settings();
         let mut devices = Vec::new();
         let mut image = None;
         if matches!(target, Target::Volume(_)) {
@@ -177,11 +177,19 @@ impl OpenstackRunner {
         };
         self.local.observed.borrow_mut().checks.push(Checked::good("boots", &proof));
         self.give_back("verify-server", cx).await?;
-        self.close_to_ssh(stage, cx).await?;
+        self.close_to_ssh(&stage.name, cx).await?;
         if matches!(target, Target::Volume(_)) {
             self.give_back("verify-volume", cx).await?;
         }
         Ok(serde_json::json!({ "proof": proof }))
+    }
+
+    /// What the spec says of the cloud.
+    pub(super) fn settings(&self) -> Openstack {
+        match &self.local.context.build.platform {
+            Platform::Openstack(it) => it.clone(),
+            Platform::Qemu(_) => Openstack::default(),
+        }
     }
 
     /// What all servers of a build have in common.

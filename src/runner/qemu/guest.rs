@@ -170,27 +170,12 @@ impl QemuRunner {
         let mut metadata = self.metadata();
         metadata.user_data = None;
         let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
-        let values = self.values(stage);
-        let work: Meanwhile<'_> = Box::pin(async move {
-            match action {
-                UserAction::Ssh { user, run, .. } => {
-                    self.over_ssh(user, run, &reach, &teller, &cancel).await
-                }
-                UserAction::Ansible { user, playbook, arguments, .. } => {
-                    self.over_ssh(user, &["true".to_owned()], &reach, &teller, &cancel).await?;
-                    self.play(user, playbook, arguments, values, &reach, &teller, &cancel).await
-                }
-                UserAction::Command { .. } | UserAction::External { .. } => Ok(()),
-            }
-        });
+        let work: Meanwhile<'_> =
+            Box::pin(async move { self.work(stage, action, &reach, &teller, &cancel).await });
         let ended = self.watched(&spec, metadata, knowledge, watch, Some(work), cx).await;
         let ended = match ended {
             Ok(Watched::Reached(machine)) if keeps => {
-                let user = match action {
-                    UserAction::Ssh { user, .. } | UserAction::Ansible { user, .. } => user,
-                    _ => "root",
-                };
-                self.switch_off(*machine, user, &way).await
+                self.switch_off(*machine, account(action), &way).await
             }
             Ok(Watched::Reached(machine)) => {
                 machine.stop().await;
@@ -251,9 +236,7 @@ impl QemuRunner {
         reach: &Reach,
     ) -> Result<(), StageError> {
         use crate::platform::qemu::machine::{End, Happening};
-        let command = if user == "root" { "poweroff" } else { "sudo -n poweroff" };
-        let mut ssh = self.ssh(user, reach);
-        ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut ssh = self.poweroff(user, reach);
         let mut child = ssh.spawn().map_err(|it| StageError::of(GuestError::NoKey(it)))?;
         let off = async {
             loop {
@@ -269,6 +252,50 @@ impl QemuRunner {
             Ok(End::PoweredOff) => Ok(()),
             _ => Err(StageError::of(GuestError::StaysOn)),
         }
+    }
+
+    /// Does what a stage does in a guest, as soon as it lets us in.
+    pub(in crate::runner) async fn work(
+        &self,
+        stage: &Stage,
+        action: &UserAction,
+        reach: &Reach,
+        teller: &Teller,
+        cancel: &CancellationToken,
+    ) -> Result<(), StageError> {
+        match action {
+            UserAction::Ssh { user, run, .. } => {
+                self.over_ssh(user, run, reach, teller, cancel).await
+            }
+            UserAction::Ansible { user, playbook, arguments, .. } => {
+                self.over_ssh(user, &["true".to_owned()], reach, teller, cancel).await?;
+                let values = self.values(stage);
+                self.play(user, playbook, arguments, values, reach, teller, cancel).await
+            }
+            UserAction::Command { .. } | UserAction::External { .. } => Ok(()),
+        }
+    }
+
+    /// Asks a guest to switch itself off. Whether it does is seen from outside:
+    /// the connection may end before there is an answer.
+    pub(in crate::runner) async fn ask_to_go_off(
+        &self,
+        action: &UserAction,
+        reach: &Reach,
+        cancel: &CancellationToken,
+    ) {
+        let mut ssh = self.poweroff(account(action), reach);
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            _ = ssh.kill_on_drop(true).status() => {}
+        }
+    }
+
+    fn poweroff(&self, user: &str, reach: &Reach) -> tokio::process::Command {
+        let command = if user == "root" { "poweroff" } else { "sudo -n poweroff" };
+        let mut ssh = self.ssh(user, reach);
+        ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        ssh
     }
 
     /// Runs commands in a guest, as soon as it lets us in.
@@ -416,5 +443,13 @@ impl QemuRunner {
         let mut options: Vec<String> = options.map(str::to_owned).into();
         options.extend([key, "-p".to_owned(), reach.port.to_string()]);
         options
+    }
+}
+
+/// The account that a stage enters a guest with.
+fn account(action: &UserAction) -> &str {
+    match action {
+        UserAction::Ssh { user, .. } | UserAction::Ansible { user, .. } => user,
+        UserAction::Command { .. } | UserAction::External { .. } => "root",
     }
 }
