@@ -72,6 +72,10 @@ test-report: setup quick-installer ## report.html in a real browser
 test-install: setup quick-installer ## The real Debian installer, put wrong fault by fault; IMGBUILD_MIRROR_CACHE=FOLDER keeps the mirror's files
 	$(CARGO) test --locked --test install_faults -- --ignored --nocapture --test-threads=2
 
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for a minute each; SECONDS_EACH=600 for longer
+	tests/fuzz/run $(or $(SECONDS_EACH),60)
+
 .PHONY: bench-wire
 bench-wire: setup ## A download through imgbuild's wire beside QEMU's own user network
 	$(CARGO) test --locked --test qemu throughput -- --ignored --nocapture
