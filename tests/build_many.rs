@@ -86,7 +86,12 @@ async fn a_folder_is_built_two_at_a_time_in_the_order_of_its_specs() {
         .filter(|it| it["event"] == "build-started")
         .map(|it| it["name"].as_str().unwrap())
         .collect();
-    assert_eq!(begun, ["a", "b", "c", "d"]);
+    // Two are asked about at once, and either may be the first to begin.
+    assert_eq!(begun.len(), 4);
+    for (place, name) in begun.iter().enumerate() {
+        let turn = ["a", "b", "c", "d"].iter().position(|it| it == name).unwrap();
+        assert!(turn <= place + 1, "{begun:?}");
+    }
     for event in events.iter().filter(|it| it["event"] != "builds-finished") {
         let (name, run) = (event["name"].as_str().unwrap(), event["run"].as_str().unwrap());
         assert!(run.ends_with(&format!("-{name}")), "{event}");
