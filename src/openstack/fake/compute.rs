@@ -154,7 +154,9 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
     let volumes: Vec<Value> =
         devices.iter().filter_map(|device| attach(state, &id, device)).collect();
     match &wanted["networks"] {
-        Value::String(auto) if auto == "auto" => network::plug(state, &id, "network-private"),
+        Value::String(auto) if auto == "auto" => {
+            network::plug(state, &id, "network-private", &wanted["security_groups"]);
+        }
         Value::Array(networks) => {
             for it in networks {
                 if let Some(port) = it["port"].as_str()
@@ -162,7 +164,7 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
                 {
                     port.insert("device_id".into(), id.as_str().into());
                 } else if let Some(network) = it["uuid"].as_str() {
-                    network::plug(state, &id, network);
+                    network::plug(state, &id, network, &wanted["security_groups"]);
                 }
             }
         }

@@ -75,10 +75,11 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
 }
 
-/// A port that Nova makes for a server.
-pub(super) fn plug(state: &mut State, server: &str, network: &str) {
+/// A port that Nova makes for a server, in the server's security groups.
+pub(super) fn plug(state: &mut State, server: &str, network: &str, groups: &Value) {
     let id = state.next_id("");
-    let mut port = port(&id, &json!({ "network_id": network }));
+    let groups: Vec<_> = groups.as_array().into_iter().flatten().map(|it| &it["name"]).collect();
+    let mut port = port(&id, &json!({ "network_id": network, "security_groups": groups }));
     port["device_id"] = server.into();
     port["device_owner"] = "compute:nova".into();
     port["_ends_with_server"] = true.into();

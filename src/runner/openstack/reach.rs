@@ -16,23 +16,39 @@ use crate::{
 /// What SSH servers listen on.
 const SSH: u16 = 22;
 
+/// How a server lets SSH in.
+pub(super) struct Doors {
+    keypair: Option<String>,
+    security_groups: Vec<String>,
+}
+
+impl Doors {
+    /// Gives them to a server that is to be made.
+    pub(super) fn into(self, new: &mut NewServer) {
+        new.keypair = self.keypair;
+        new.security_groups = self.security_groups;
+    }
+}
+
 impl OpenstackRunner {
-    /// What a server is to be made with, so that it can be reached.
+    /// Makes what a server needs so that it can be reached. To be called before the
+    /// server is claimed: what is claimed last is given back first, and a security
+    /// group cannot go while a server's port is in it.
     pub(super) async fn open_to_ssh(
         &self,
         stage: &Stage,
         settings: &Openstack,
-        new: &mut NewServer,
         cx: &mut StageCx<'_>,
-    ) -> Result<(), StageError> {
+    ) -> Result<Doors, StageError> {
         let cloud = self.cloud(cx);
+        let mut doors = Doors { keypair: None, security_groups: settings.security_groups.clone() };
         if let Some(key) = &self.local.context.key {
             let label = format!("{}-keypair", stage.name);
             let resource = self.local.claim(stage, &label, cx)?;
             let made = cloud.compute().create_keypair(&resource.name, &key.public).await;
             let made = made.map_err(of)?;
             cx.confirm(&label, &made.name)?;
-            new.keypair = Some(made.name);
+            doors.keypair = Some(made.name);
         }
         if settings.security_groups.is_empty() {
             let label = format!("{}-group", stage.name);
@@ -41,9 +57,9 @@ impl OpenstackRunner {
             let made = cloud.networks().create_security_group(&resource.name, &rules).await;
             let made = made.map_err(of)?;
             cx.confirm(&label, &made.id)?;
-            new.security_groups = vec![made.id];
+            doors.security_groups = vec![made.id];
         }
-        Ok(())
+        Ok(doors)
     }
 
     /// The address of a server that was just made: a floating one where the spec

@@ -38,8 +38,16 @@ impl OpenstackRunner {
         let cloud = self.cloud(cx);
         let context = &self.local.context;
         let install = &action.install;
+        let doors = if stage.planned("install-keypair").is_some() {
+            Some(self.open_to_ssh(stage, &action.cloud, cx).await?)
+        } else {
+            None
+        };
         let resource = self.local.claim(stage, "install-server", cx)?;
         let mut new = self.server(&resource.name, &action.cloud);
+        if let Some(doors) = doors {
+            doors.into(&mut new);
+        }
         if action.from_volume {
             new.devices = vec![Device::volume(&said(cx, "upload", "volume")?).boot(0)];
         } else {
@@ -56,9 +64,6 @@ impl OpenstackRunner {
             new.user_data = Some(context.answers.clone());
         }
         new.config_drive |= install.delivery == Delivery::ConfigDrive;
-        if stage.planned("install-keypair").is_some() {
-            self.open_to_ssh(stage, &action.cloud, &mut new, cx).await?;
-        }
         let server = cloud.compute().create_server(&new).await.map_err(of)?;
         cx.confirm("install-server", &server.id)?;
         let budgets = Budgets {
@@ -126,15 +131,19 @@ impl OpenstackRunner {
         } else {
             image = Some(said(cx, "convert", "image")?);
         }
-        let resource = self.local.claim(stage, "verify-server", cx)?;
-        // The result gets no user-data: it has to come up by itself.
-        let mut new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
         let access = match &verify.condition {
             VerifyCondition::Ssh(access) => Some(access),
             VerifyCondition::LoginPrompt | VerifyCondition::Console(_) => None,
         };
-        if access.is_some() {
-            self.open_to_ssh(stage, &settings, &mut new, cx).await?;
+        let doors = match access {
+            Some(_) => Some(self.open_to_ssh(stage, &settings, cx).await?),
+            None => None,
+        };
+        let resource = self.local.claim(stage, "verify-server", cx)?;
+        // The result gets no user-data: it has to come up by itself.
+        let mut new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
+        if let Some(doors) = doors {
+            doors.into(&mut new);
         }
         let server = cloud.compute().create_server(&new).await.map_err(of)?;
         cx.confirm("verify-server", &server.id)?;
