@@ -96,9 +96,21 @@ parameters = [\"filler=$long\"]" '' >direct-snapshot.toml
 spec cached "$kernel" 'boot = "direct"' 'cache-media = true' >cached.toml
 spec snapshot "$kernel" '' '' >snapshot.toml
 spec iso-snapshot "$iso" '' '' >iso-snapshot.toml
+# Changed and proved over SSH, at a floating IP with a key and a security group of its own.
+spec reached "$kernel" '' "floating-ip = \"${IMGBUILD_TEST_EXTERNAL:-public}\"" |
+    sed -e 's/^console = .*/ssh = { user = "root", command = "grep changed \/etc\/stage", files = ["\/etc\/stage"] }/' \
+        -e 's/^hostname = .*/&\nauthorized_key = {{ build.ssh_public_key }}/' >reached.toml
+cat >>reached.toml <<'STAGE'
+
+[[stages]]
+name = "change"
+after = "install"
+ssh = { run = ["echo changed > /etc/stage", "sync"], keep = true }
+STAGE
+
 things >before
 products=()
-for name in image config-drive volume-backed iso direct direct-volume-backed cached; do
+for name in image config-drive volume-backed iso direct direct-volume-backed cached reached; do
     products+=("$(build "$name" glance)")
 done
 snapshots=() volumes=()
