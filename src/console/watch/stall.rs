@@ -9,7 +9,7 @@ use super::{
         outcome::{End, Judgement, Outcome},
         signature::MachineEnd,
     },
-    Finding, Watcher,
+    Condition, Finding, Purpose, Watcher,
 };
 use crate::units::Span;
 
@@ -143,7 +143,12 @@ impl Watcher {
                 None,
             )
         } else if id == "watch/timeout" {
-            (meaning, None, "raise `install.timeout`, or see why it is slow".to_owned(), None)
+            let limit = match self.watch.purpose {
+                Purpose::Install => "`install.timeout`",
+                Purpose::Verify(Condition::Elsewhere) => "its `timeout`",
+                Purpose::Verify(_) => "`verify.timeout`",
+            };
+            (meaning, None, format!("raise {limit}, or see why it is slow"), None)
         } else {
             (
                 meaning,

@@ -17,7 +17,7 @@ use crate::{
     model::UserAction,
     openstack::compute::Until,
     plan::Stage,
-    runner::qemu::{Meanwhile, knowledge_error},
+    runner::qemu::{Meanwhile, knowledge_error, patience},
 };
 
 /// How long a guest may take to switch itself off, before Nova asks it to.
@@ -34,8 +34,10 @@ impl OpenstackRunner {
         let context = &self.local.context;
         let server = said(cx, "install", "server")?;
         cloud.compute().start(&server).await.map_err(of)?;
-        let reach = self.address(stage, &self.settings(), &server, cx).await?;
         let total = stage.timeout.duration();
+        let settings = self.settings();
+        let reach = self.address(stage, &settings, &server, patience(total), cx).await?;
+        cx.teller().info(format!("the server is reached at {}", reach.host));
         let watch = Watch {
             purpose: Purpose::Verify(Condition::Elsewhere),
             installer: None,

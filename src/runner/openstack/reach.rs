@@ -1,6 +1,8 @@
 //! How a server is reached over SSH: a key that it lets in, a security group that
 //! lets SSH through, and an address. All of them are made for one build.
 
+use std::time::Duration;
+
 use super::{CloudError, OpenstackRunner, deadline, of};
 use crate::{
     engine::{StageCx, StageError},
@@ -63,12 +65,14 @@ impl OpenstackRunner {
     }
 
     /// The address of a server that was just made: a floating one where the spec
-    /// names a network for it, else its own.
+    /// names a network for it, else its own. `patience` is how long it may take until
+    /// it lets us in.
     pub(super) async fn address(
         &self,
         stage: &Stage,
         settings: &Openstack,
         server: &str,
+        patience: Duration,
         cx: &mut StageCx<'_>,
     ) -> Result<Reach, StageError> {
         let cloud = self.cloud(cx);
@@ -78,7 +82,7 @@ impl OpenstackRunner {
         let port = ports.into_iter().find(|it| !it.fixed_ips.is_empty()).ok_or_else(lacks)?;
         let Some(network) = &settings.floating_ip else {
             let own = port.fixed_ips.into_iter().next().ok_or_else(lacks)?;
-            return Ok(Reach { host: own.ip_address, port: SSH });
+            return Ok(Reach { host: own.ip_address, port: SSH, patience });
         };
         let network = cloud.networks().network(network).await.map_err(of)?;
         let label = format!("{}-address", stage.name);
@@ -86,7 +90,7 @@ impl OpenstackRunner {
         let made = cloud.networks().create_floating_ip(&resource.name, &network.id, &port.id).await;
         let made = made.map_err(of)?;
         cx.confirm(&label, &made.id)?;
-        Ok(Reach { host: made.floating_ip_address, port: SSH })
+        Ok(Reach { host: made.floating_ip_address, port: SSH, patience })
     }
 
     /// Gives back what reached the server of a stage, which is gone.

@@ -18,7 +18,7 @@ use crate::{
     plan::{ServerInstall, Stage},
     runner::{
         Checked, MachineFailed,
-        qemu::{Meanwhile, knowledge_error},
+        qemu::{Meanwhile, knowledge_error, patience},
     },
     units::Span,
 };
@@ -159,7 +159,8 @@ impl OpenstackRunner {
         let began = Instant::now();
         let work: Option<Meanwhile<'_>> = match access {
             Some(access) => {
-                let reach = self.address(stage, &settings, &server.id, cx).await?;
+                let patience = patience(total);
+                let reach = self.address(stage, &settings, &server.id, patience, cx).await?;
                 cx.teller().info(format!("the server is reached at {}", reach.host));
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
                 Some(Box::pin(async move {

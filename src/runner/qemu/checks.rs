@@ -5,10 +5,7 @@
 
 use std::process::Stdio;
 
-use super::{
-    Checked, QemuRunner,
-    guest::{GuestError, Reach},
-};
+use super::{Checked, QemuRunner, guest::GuestError, ssh::Reach};
 use crate::{
     CancellationToken,
     engine::{StageError, Teller},

@@ -1,20 +1,16 @@
-//! Work in a running guest: `ssh` and `ansible` stages, and proof over SSH.
+//! Work in a running guest: `ssh` and `ansible` stages.
 
-use std::{
-    collections::BTreeMap,
-    net::TcpListener,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use miette::Diagnostic;
 
 use super::{
-    Checked, QemuRunner,
+    QemuRunner,
     fetch::fetched,
     install::of,
     machine::disk,
+    ssh::{Reach, patience},
     watch::{Meanwhile, Watched, knowledge_error},
 };
 use crate::{
@@ -24,14 +20,12 @@ use crate::{
         watch::{Budgets, Condition, Purpose, Watch},
     },
     engine::{StageCx, StageError, Teller},
-    guard::Guard,
     model::{DiskFormat, UserAction},
     plan::{Machine, Stage, qemu::files},
     runner::command,
+    units::Span,
 };
 
-/// The pause between two tries to reach a guest that is still booting.
-const PAUSE: Duration = Duration::from_secs(3);
 /// How long a guest may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_mins(3);
 
@@ -46,13 +40,17 @@ pub enum GuestError {
     #[error("there is no free port on the loopback interface")]
     NoPort(#[source] std::io::Error),
     /// It let nobody in.
-    #[error("the guest does not let `{user}` in over SSH: {last}")]
+    #[error("the guest does not let `{user}` in over SSH at {address}, tried for {tried}: {last}")]
     #[diagnostic(help(
-        "its answer file has to put `{{{{ build.ssh_public_key }}}}` into the authorized keys of `{user}`, or cloud-init has to; and it has to run an SSH server"
+        "it has to run an SSH server; its answer file, or cloud-init, has to put `{{{{ build.ssh_public_key }}}}` into the authorized keys of `{user}`; and what lies between, such as a cloud's security groups, has to let this machine through"
     ))]
     NotReached {
         /// The account.
         user: String,
+        /// Address and port.
+        address: String,
+        /// For how long.
+        tried: Span,
         /// What ssh said last.
         last: String,
     },
@@ -72,63 +70,6 @@ pub enum GuestError {
     /// A disk could not be made or taken over.
     #[error("cannot work with the guest's disk")]
     Disk(#[source] std::io::Error),
-}
-
-/// The key that guests let in, made for one build.
-#[derive(Clone, Debug)]
-pub struct BuildKey {
-    /// The file with the private half.
-    pub private: Utf8PathBuf,
-    /// The public half, as in `authorized_keys`.
-    pub public: String,
-}
-
-impl BuildKey {
-    /// Makes a key in a run's folder, or takes the one that is there.
-    pub async fn make(folder: &Utf8Path, guard: &Guard) -> Result<Self, GuestError> {
-        let private = folder.join("key");
-        let public = folder.join("key.pub");
-        if !public.is_file() {
-            let status = guard
-                .command("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "imgbuild", "-f", private.as_str()])
-                .stdin(Stdio::null())
-                .status()
-                .await
-                .map_err(GuestError::NoKey)?;
-            if !status.success() {
-                let said = std::io::Error::other(format!("ssh-keygen ended with {status}"));
-                return Err(GuestError::NoKey(said));
-            }
-        }
-        let text = fs_err::read_to_string(&public).map_err(GuestError::NoKey)?;
-        Ok(Self { private, public: text.trim().to_owned() })
-    }
-
-    /// Removes the key.
-    pub fn remove(&self) {
-        _ = fs_err::remove_file(&self.private);
-        _ = fs_err::remove_file(format!("{}.pub", self.private));
-    }
-}
-
-/// Where a guest's SSH server is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::runner) struct Reach {
-    /// Its address.
-    pub(in crate::runner) host: String,
-    /// Its port.
-    pub(in crate::runner) port: u16,
-}
-
-impl Reach {
-    /// A port of this machine that is free now, to lead into a guest. QEMU takes
-    /// it a moment later, and says so where somebody else was faster.
-    pub(super) fn forwarded() -> Result<Self, GuestError> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(GuestError::NoPort)?;
-        let port = listener.local_addr().map_err(GuestError::NoPort)?.port();
-        Ok(Self { host: "127.0.0.1".to_owned(), port })
-    }
 }
 
 impl QemuRunner {
@@ -156,11 +97,11 @@ impl QemuRunner {
         let root = disk(overlay.to_owned(), DiskFormat::Qcow2, &planned.disk_bus);
         let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
-        let reach = Reach::forwarded().map_err(StageError::of)?;
+        let total = stage.timeout.duration();
+        let reach = Reach::forwarded(patience(total)).map_err(StageError::of)?;
         spec.forwards.push((reach.port, 22));
         let way = reach.clone();
         let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;
-        let total = stage.timeout.duration();
         let watch = Watch {
             purpose: Purpose::Verify(Condition::Elsewhere),
             installer: None,
@@ -298,78 +239,6 @@ impl QemuRunner {
         ssh
     }
 
-    /// Runs commands in a guest, as soon as it lets us in.
-    pub(in crate::runner) async fn over_ssh(
-        &self,
-        user: &str,
-        commands: &[String],
-        reach: &Reach,
-        teller: &Teller,
-        cancel: &CancellationToken,
-    ) -> Result<(), StageError> {
-        self.let_in(user, reach, cancel).await?;
-        let none = BTreeMap::new();
-        for text in commands {
-            let context = &self.context;
-            let mut arguments = vec!["ssh".to_owned()];
-            arguments.extend(self.ssh_options(reach));
-            arguments.push(format!("{user}@{}", reach.host));
-            arguments.push(text.clone());
-            let ended = command::run(
-                &arguments,
-                &none,
-                &context.spec_folder,
-                &context.release.guard,
-                &context.redactor,
-                teller,
-                cancel,
-            );
-            match ended.await {
-                Ok(()) => {
-                    self.observed.borrow_mut().checks.push(Checked::good(text, "succeeded"));
-                }
-                Err(command::CommandError::Cancelled) => return Err(StageError::Cancelled),
-                Err(error) => return Err(StageError::of(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the guest lets us in. The stage's own time is the limit.
-    async fn let_in(
-        &self,
-        user: &str,
-        reach: &Reach,
-        cancel: &CancellationToken,
-    ) -> Result<(), StageError> {
-        // A guest that refuses the key for so long will not change its mind.
-        let mut refused_since: Option<Instant> = None;
-        loop {
-            let mut ssh = self.ssh(user, reach);
-            let output = ssh.arg("true").stdin(Stdio::null()).output();
-            let output = tokio::select! {
-                () = cancel.cancelled() => return Err(StageError::Cancelled),
-                output = output => output.map_err(|it| StageError::of(GuestError::NoKey(it)))?,
-            };
-            if output.status.success() {
-                return Ok(());
-            }
-            let last = String::from_utf8_lossy(&output.stderr);
-            let last = last.lines().last().unwrap_or_default().trim().to_owned();
-            if last.contains("Permission denied") {
-                let since = *refused_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > Duration::from_mins(1) {
-                    let user = user.to_owned();
-                    return Err(StageError::of(GuestError::NotReached { user, last }));
-                }
-            }
-            tokio::select! {
-                () = cancel.cancelled() => return Err(StageError::Cancelled),
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-        }
-    }
-
     #[expect(clippy::too_many_arguments, reason = "a playbook is told all of them")]
     async fn play(
         &self,
@@ -412,37 +281,6 @@ impl QemuRunner {
             Err(command::CommandError::Cancelled) => Err(StageError::Cancelled),
             Err(error) => Err(StageError::of(error)),
         }
-    }
-
-    pub(super) fn ssh(&self, user: &str, reach: &Reach) -> tokio::process::Command {
-        let mut command = self.context.release.guard.command("ssh");
-        command.args(self.ssh_options(reach)).arg(format!("{user}@{}", reach.host));
-        command
-    }
-
-    /// The guest is a minute old: there is no host key that could be known.
-    fn ssh_options(&self, reach: &Reach) -> Vec<String> {
-        let key = self.context.key.as_ref().map(|it| it.private.to_string()).unwrap_or_default();
-        let options = [
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-            "-o",
-            "ConnectTimeout=10",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "ServerAliveInterval=15",
-            "-i",
-        ];
-        let mut options: Vec<String> = options.map(str::to_owned).into();
-        options.extend([key, "-p".to_owned(), reach.port.to_string()]);
-        options
     }
 }
 

@@ -7,6 +7,7 @@ mod guest;
 mod image;
 mod install;
 mod machine;
+mod ssh;
 mod verify;
 mod watch;
 
@@ -28,10 +29,11 @@ use crate::{
 };
 
 pub(super) use fetch::fetched;
-pub(super) use guest::Reach;
-pub use guest::{BuildKey, GuestError};
+pub use guest::GuestError;
 pub use image::ImageError;
 pub(super) use image::measured;
+pub use ssh::BuildKey;
+pub(super) use ssh::{Reach, patience};
 pub(super) use watch::{Meanwhile, io, knowledge_error, tell};
 
 /// What the stages of one build share.

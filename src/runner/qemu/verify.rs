@@ -7,9 +7,9 @@ use camino::Utf8Path;
 use super::{
     Checked, QemuRunner,
     fetch::fetched,
-    guest::Reach,
     install::of,
     machine::disk,
+    ssh::{Reach, patience},
     watch::{Meanwhile, Watched, knowledge_error},
 };
 use crate::{
@@ -68,7 +68,8 @@ impl QemuRunner {
         metadata.user_data = None;
         let meanwhile: Option<Meanwhile<'_>> = match &verify.condition {
             VerifyCondition::Ssh(access) => {
-                let reach = Reach::forwarded().map_err(StageError::of)?;
+                let reach = Reach::forwarded(patience(verify.timeout.duration()))
+                    .map_err(StageError::of)?;
                 spec.forwards.push((reach.port, 22));
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
                 let commands = vec![access.command.clone()];
