@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "shared by several test programs")]
 mod pretence;
 #[expect(dead_code, reason = "shared by several test programs")]
 mod quick;
@@ -67,10 +68,24 @@ async fn prepared(
     (cloud, work, build)
 }
 
-/// Builds with guests that let in, while requests fail.
+/// Builds with guests that let in and do as they are told, while requests fail.
 async fn reached(more: &str, faults: &[(&str, usize, Fault)]) -> (FakeCloud, Work, Output) {
     let (cloud, work, mut build) = prepared(more, SSH, faults).await;
-    let output = build.output().await.unwrap();
+    let obeys = async {
+        let is_told = || {
+            fs_err::read_to_string(work.path("asked"))
+                .is_ok_and(|it| it.trim_end().ends_with("poweroff"))
+        };
+        while !is_told() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cloud.switch_guests_off();
+        std::future::pending::<()>().await;
+    };
+    let output = tokio::select! {
+        output = build.output() => output.unwrap(),
+        () = obeys => unreachable!("it waits for ever"),
+    };
     (cloud, work, output)
 }
 

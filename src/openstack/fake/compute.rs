@@ -284,8 +284,12 @@ fn action(state: &mut State, asked: &Asked, id: &str) -> Reply {
             Reply::empty(202)
         }
         ("os-start", "SHUTOFF", None) => {
-            state.booted.remove(id);
+            let has_run = state.booted.remove(id).is_some();
             if let Some(server) = state.edit(Kind::Server, id) {
+                // What was installed is what its disk starts from now.
+                if has_run {
+                    server.insert("_answers".into(), false.into());
+                }
                 server.insert("OS-EXT-STS:task_state".into(), "powering-on".into());
             }
             state.becomes(Kind::Server, id, json!({ "status": "ACTIVE", "OS-EXT-STS:task_state": null, "OS-EXT-STS:power_state": 1 }));
@@ -358,6 +362,18 @@ fn snapshot(state: &mut State, asked: &Asked, id: &str) -> Reply {
 }
 
 /// Off, by way of the states that are shown while it happens.
+/// Has the guests of all servers that run switch themselves off.
+pub(super) fn switch_guests_off(state: &mut State) {
+    let run: Vec<_> = state
+        .table(Kind::Server)
+        .filter(|it| it["status"] == "ACTIVE")
+        .map(|it| text(it, "id").to_owned())
+        .collect();
+    for id in run {
+        off(state, &id, std::time::Duration::ZERO);
+    }
+}
+
 fn off(state: &mut State, id: &str, after: std::time::Duration) {
     let delay = state.manners.delay;
     let mut later = |after, change: Value| {
@@ -401,7 +417,8 @@ fn console(state: &State, id: &str) -> String {
     text[begin..].to_owned()
 }
 
-/// Whether a guest boots what was installed: nobody gave it an answer file.
+/// Whether a guest boots what was installed: nobody gave it an answer file, or it
+/// is started again.
 fn is_installed(state: &State, id: &str) -> bool {
     let has_answers = state.get(Kind::Server, id).is_some_and(|it| it["_answers"] == true);
     !state.manners.booted.is_empty() && !has_answers && kernel(state, id).is_none()

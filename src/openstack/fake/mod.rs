@@ -349,6 +349,11 @@ impl FakeCloud {
         state.things()
     }
 
+    /// Has the guests of all servers that run switch themselves off.
+    pub fn switch_guests_off(&self) {
+        compute::switch_guests_off(&mut self.state());
+    }
+
     /// All that the cloud knows of something, by its ID, as its service shows it.
     pub fn record(&self, id: &str) -> Option<serde_json::Value> {
         let mut state = self.state();

@@ -17,7 +17,7 @@ use crate::{
     model::UserAction,
     openstack::compute::Until,
     plan::Stage,
-    runner::qemu::{Meanwhile, knowledge_error, patience},
+    runner::qemu::{Meanwhile, knowledge_error, let_in_by},
 };
 
 /// How long a guest may take to switch itself off, before Nova asks it to.
@@ -33,10 +33,11 @@ impl OpenstackRunner {
         let cloud = self.cloud(cx);
         let context = &self.local.context;
         let server = said(cx, "install", "server")?;
-        cloud.compute().start(&server).await.map_err(of)?;
         let total = stage.timeout.duration();
+        let until = let_in_by(total);
+        cloud.compute().start(&server).await.map_err(of)?;
         let settings = self.settings();
-        let reach = self.address(stage, &settings, &server, patience(total), cx).await?;
+        let reach = self.address(stage, &settings, &server, until, cx).await?;
         cx.teller().info(format!("the server is reached at {}", reach.host));
         let watch = Watch {
             purpose: Purpose::Verify(Condition::Elsewhere),

@@ -1,7 +1,7 @@
 //! How a server is reached over SSH: a key that it lets in, a security group that
 //! lets SSH through, and an address. All of them are made for one build.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use super::{CloudError, OpenstackRunner, deadline, of};
 use crate::{
@@ -65,14 +65,13 @@ impl OpenstackRunner {
     }
 
     /// The address of a server that was just made: a floating one where the spec
-    /// names a network for it, else its own. `patience` is how long it may take until
-    /// it lets us in.
+    /// names a network for it, else its own. It has to let us in by then.
     pub(super) async fn address(
         &self,
         stage: &Stage,
         settings: &Openstack,
         server: &str,
-        patience: Duration,
+        until: Instant,
         cx: &mut StageCx<'_>,
     ) -> Result<Reach, StageError> {
         let cloud = self.cloud(cx);
@@ -82,7 +81,7 @@ impl OpenstackRunner {
         let port = ports.into_iter().find(|it| !it.fixed_ips.is_empty()).ok_or_else(lacks)?;
         let Some(network) = &settings.floating_ip else {
             let own = port.fixed_ips.into_iter().next().ok_or_else(lacks)?;
-            return Ok(Reach { host: own.ip_address, port: SSH, patience });
+            return Ok(Reach { host: own.ip_address, port: SSH, until });
         };
         let network = cloud.networks().network(network).await.map_err(of)?;
         let label = format!("{}-address", stage.name);
@@ -90,7 +89,7 @@ impl OpenstackRunner {
         let made = cloud.networks().create_floating_ip(&resource.name, &network.id, &port.id).await;
         let made = made.map_err(of)?;
         cx.confirm(&label, &made.id)?;
-        Ok(Reach { host: made.floating_ip_address, port: SSH, patience })
+        Ok(Reach { host: made.floating_ip_address, port: SSH, until })
     }
 
     /// Gives back what reached the server of a stage, which is gone.

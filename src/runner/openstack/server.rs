@@ -18,7 +18,7 @@ use crate::{
     plan::{ServerInstall, Stage},
     runner::{
         Checked, MachineFailed,
-        qemu::{Meanwhile, knowledge_error, patience},
+        qemu::{Meanwhile, knowledge_error, let_in_by},
     },
     units::Span,
 };
@@ -159,8 +159,8 @@ impl OpenstackRunner {
         let began = Instant::now();
         let work: Option<Meanwhile<'_>> = match access {
             Some(access) => {
-                let patience = patience(total);
-                let reach = self.address(stage, &settings, &server.id, patience, cx).await?;
+                let until = let_in_by(total);
+                let reach = self.address(stage, &settings, &server.id, until, cx).await?;
                 cx.teller().info(format!("the server is reached at {}", reach.host));
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
                 Some(Box::pin(async move {

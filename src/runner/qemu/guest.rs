@@ -10,7 +10,7 @@ use super::{
     fetch::fetched,
     install::of,
     machine::disk,
-    ssh::{Reach, patience},
+    ssh::{Reach, let_in_by},
     watch::{Meanwhile, Watched, knowledge_error},
 };
 use crate::{
@@ -98,7 +98,7 @@ impl QemuRunner {
         let kernel = fetched(cx).ok().map(|it| it.kernel.path);
         let mut spec = self.machine(&stage.name, planned, root, kernel.as_deref(), cx).await?;
         let total = stage.timeout.duration();
-        let reach = Reach::forwarded(patience(total)).map_err(StageError::of)?;
+        let reach = Reach::forwarded(let_in_by(total)).map_err(StageError::of)?;
         spec.forwards.push((reach.port, 22));
         let way = reach.clone();
         let knowledge = Knowledge::shared(&context.build.console).map_err(knowledge_error)?;

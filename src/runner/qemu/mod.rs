@@ -33,7 +33,7 @@ pub use guest::GuestError;
 pub use image::ImageError;
 pub(super) use image::measured;
 pub use ssh::BuildKey;
-pub(super) use ssh::{Reach, patience};
+pub(super) use ssh::{Reach, let_in_by};
 pub(super) use watch::{Meanwhile, io, knowledge_error, tell};
 
 /// What the stages of one build share.

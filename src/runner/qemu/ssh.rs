@@ -67,23 +67,24 @@ pub(in crate::runner) struct Reach {
     pub(in crate::runner) host: String,
     /// Its port.
     pub(in crate::runner) port: u16,
-    /// How long it may take until it lets us in.
-    pub(in crate::runner) patience: Duration,
+    /// When it has to let us in at the latest.
+    pub(in crate::runner) until: Instant,
 }
 
-/// How long a guest may take to let us in, of the time that there is for all: a
-/// little less, so that what SSH said is told and not only that time is up.
-pub(in crate::runner) fn patience(total: Duration) -> Duration {
-    total.mul_f64(0.95)
+/// When a guest has to let us in at the latest, where there is so much time for all
+/// from now on: a little earlier, so that what SSH said is told and not only that
+/// time is up.
+pub(in crate::runner) fn let_in_by(total: Duration) -> Instant {
+    Instant::now() + total.mul_f64(0.9)
 }
 
 impl Reach {
     /// A port of this machine that is free now, to lead into a guest. QEMU takes
     /// it a moment later, and says so where somebody else was faster.
-    pub(super) fn forwarded(patience: Duration) -> Result<Self, GuestError> {
+    pub(super) fn forwarded(until: Instant) -> Result<Self, GuestError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(GuestError::NoPort)?;
         let port = listener.local_addr().map_err(GuestError::NoPort)?.port();
-        Ok(Self { host: "127.0.0.1".to_owned(), port, patience })
+        Ok(Self { host: "127.0.0.1".to_owned(), port, until })
     }
 }
 
@@ -147,7 +148,7 @@ impl QemuRunner {
         loop {
             let mut ssh = self.ssh(user, reach);
             let output = ssh.arg("true").stdin(Stdio::null()).kill_on_drop(true).output();
-            let left = reach.patience.saturating_sub(began.elapsed());
+            let left = reach.until.saturating_duration_since(Instant::now());
             let output = tokio::select! {
                 () = cancel.cancelled() => return Err(StageError::Cancelled),
                 () = tokio::time::sleep(left) => return Err(gave_up(&last)),
@@ -166,7 +167,7 @@ impl QemuRunner {
                     return Err(gave_up(&last));
                 }
             }
-            let left = reach.patience.saturating_sub(began.elapsed());
+            let left = reach.until.saturating_duration_since(Instant::now());
             tokio::select! {
                 () = cancel.cancelled() => return Err(StageError::Cancelled),
                 () = tokio::time::sleep(PAUSE.min(left)) => {}

@@ -9,7 +9,7 @@ use super::{
     fetch::fetched,
     install::of,
     machine::disk,
-    ssh::{Reach, patience},
+    ssh::{Reach, let_in_by},
     watch::{Meanwhile, Watched, knowledge_error},
 };
 use crate::{
@@ -68,7 +68,7 @@ impl QemuRunner {
         metadata.user_data = None;
         let meanwhile: Option<Meanwhile<'_>> = match &verify.condition {
             VerifyCondition::Ssh(access) => {
-                let reach = Reach::forwarded(patience(verify.timeout.duration()))
+                let reach = Reach::forwarded(let_in_by(verify.timeout.duration()))
                     .map_err(StageError::of)?;
                 spec.forwards.push((reach.port, 22));
                 let (teller, cancel) = (cx.teller().clone(), cx.cancel.clone());
