@@ -177,6 +177,7 @@ async fn place(cloud: &Cloud) -> Result<Place, Error> {
         disk: 1,
         root_on_volume: false,
         network: None,
+        port: None,
         floating_ip: None,
         security_groups: Vec::new(),
         volume_type: None,
@@ -194,7 +195,7 @@ async fn place(cloud: &Cloud) -> Result<Place, Error> {
     };
     let flavor = flavor(flavors, &wanted).map_err(|_| lacks("flavor"))?;
     let network = network(&facts, &wanted).map_err(|_| lacks("network"))?;
-    Ok(Place { flavor: flavor.id.clone(), network: network.map(|it| it.id.clone()) })
+    Ok(Place { flavor: flavor.id.clone(), network: network.map(|it| it.id.clone()), port: None })
 }
 
 /// Builds in a cloud that fails so. Returns the requests, and what is wrong with

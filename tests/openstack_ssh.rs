@@ -213,3 +213,43 @@ async fn what_a_killed_build_made_to_reach_a_guest_is_given_back() {
     assert!(output.status.success(), "{said}{}", text(&output.stdout));
     assert_eq!(things(&cloud), before, "{said}");
 }
+
+#[tokio::test]
+async fn servers_take_the_port_or_the_address_that_the_spec_gives_them() {
+    let ssh = "[verify]\nssh = { user = \"root\" }\n[platform.openstack]\n";
+    for (where_to, address, own) in [
+        ("port = \"build-port\"\n", "root@10.11.12.77", false),
+        ("network = \"private\"\nfixed-ip = \"10.11.12.13\"\n", "root@10.11.12.13", true),
+    ] {
+        let (cloud, work, mut build) = prepared(&format!("{ssh}{where_to}"), SSH, &[]).await;
+        let port = cloud.add_port("build-port", "");
+        let output = build.output().await.unwrap();
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let asked = fs_err::read_to_string(work.path("asked")).unwrap();
+        assert!(asked.contains(address), "{asked}");
+        // A port has its groups; and it is there for the next build.
+        let made =
+            cloud.requests().iter().any(|it| it.contains("POST /network/v2.0/security-groups"));
+        assert_eq!(made, own);
+        assert_eq!(cloud.record(&port).unwrap()["device_id"], "");
+        assert!(things(&cloud).contains(&("image", "quick".to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_missing_or_in_use_is_told_of_before_anything_is_made() {
+    for (is_used, wanted) in [(false, "no port `build-port`"), (true, "is in use by")] {
+        let more = "[platform.openstack]\nport = \"build-port\"\n";
+        let (cloud, _work, mut build) = prepared(more, SSH, &[]).await;
+        if is_used {
+            cloud.add_port("build-port", "another-server");
+        }
+        let before = things(&cloud);
+        let output = build.output().await.unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(wanted), "{said}");
+        assert_eq!(things(&cloud), before);
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
     },
     plan::{
         Medium,
-        openstack::{INPUTS, gibibytes, is_reached, medium},
+        openstack::{INPUTS, gibibytes, is_reached, makes_group, medium},
     },
     platform::{Check, Grade},
     runner::Place,
@@ -79,8 +79,9 @@ pub(super) async fn survey(
     let flavors = facts.flavors.as_deref().unwrap_or_default();
     let flavor = flavor(flavors, &wanted).map_err(|it| missing(&it))?;
     let network = network(&facts, &wanted).map_err(|it| missing(&it))?.map(|it| it.id.clone());
+    let port = facts.port.as_ref().and_then(|it| it.as_ref().ok()).map(|it| it.id.clone());
     Ok(Found {
-        place: Place { flavor: flavor.id.clone(), network },
+        place: Place { flavor: flavor.id.clone(), network, port },
         makes: wanted.makes,
         vcpus: u64::from(flavor.vcpus),
         ram: flavor.ram,
@@ -127,6 +128,7 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         disk: gib,
         root_on_volume,
         network: settings.network.clone(),
+        port: settings.port.clone(),
         floating_ip: settings.floating_ip.clone(),
         security_groups: settings.security_groups.clone(),
         volume_type: settings.volume_type.clone().filter(|_| root_on_volume),
@@ -145,8 +147,8 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
         },
         makes: Makes {
             servers: 1,
-            ports: 1,
-            security_groups: u64::from(is_reached(build) && settings.security_groups.is_empty()),
+            ports: u64::from(settings.port.is_none()),
+            security_groups: u64::from(is_reached(build) && makes_group(settings)),
             images: 2 + u64::from(medium == Some(Medium::Iso)),
             volumes: n_volumes + u64::from(medium.is_some()),
             snapshots: u64::from(is_volume),

@@ -247,6 +247,16 @@ impl<'a> Networks<'a> {
         self.list("ports", &[("device_id", server)]).await
     }
 
+    /// The port of this name or ID.
+    pub async fn port(&self, name_or_id: &str) -> Result<Port, Error> {
+        let mut found: Vec<Port> = self.list("ports", &[("id", name_or_id)]).await?;
+        if found.is_empty() {
+            found = self.list("ports", &[("name", name_or_id)]).await?;
+        }
+        let hint = || "`openstack port list` shows those there are".to_owned();
+        one("port", name_or_id, found, |it| &it.id, hint)
+    }
+
     /// Our own ports of this name.
     pub async fn ports_named(&self, name: &str) -> Result<Vec<Port>, Error> {
         self.own("ports", "name", name).await

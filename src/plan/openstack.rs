@@ -204,13 +204,19 @@ fn is_before_capture(build: &Build, stage: &UserStage) -> bool {
     false
 }
 
+/// Whether a security group is made for servers that are reached: nobody named
+/// one, and no port brings its own.
+pub fn makes_group(cloud: &Openstack) -> bool {
+    cloud.security_groups.is_empty() && cloud.port.is_none()
+}
+
 /// What lets SSH into the server of a stage.
 fn doors(stage: &str, cloud: &Openstack) -> Vec<Planned> {
     let made = |what: &str, kind| {
         planned(&format!("{stage}-{what}"), kind, Lifetime::Scratch, stage, None)
     };
     let mut doors = vec![made("keypair", ResourceKind::Keypair)];
-    if cloud.security_groups.is_empty() {
+    if makes_group(cloud) {
         doors.push(made("group", ResourceKind::SecurityGroup));
     }
     doors

@@ -356,6 +356,11 @@ pub struct OpenstackTable {
     pub flavor: Option<String>,
     /// Network, by name or ID.
     pub network: Option<String>,
+    /// A port for the servers, by name or ID; it stays. Its network and security
+    /// groups are the servers'.
+    pub port: Option<String>,
+    /// The address that the servers get in `network`.
+    pub fixed_ip: Option<String>,
     /// Security groups, by name or ID.
     #[serde(default)]
     pub security_groups: Vec<String>,

@@ -51,6 +51,13 @@ pub enum Attachment {
     None,
     /// Networks by ID; Nova makes the ports, and deletes them with the server.
     Networks(Vec<String>),
+    /// A network by ID, and the address that the server gets in it.
+    Address {
+        /// The network's ID.
+        network: String,
+        /// The address.
+        address: String,
+    },
     /// Ports by ID; they outlive the server.
     Ports(Vec<String>),
 }
@@ -176,6 +183,9 @@ pub(super) fn server_body(new: &NewServer, newest: Version) -> Result<Value, Err
             Attachment::Auto => "auto".into(),
             Attachment::None => "none".into(),
             Attachment::Networks(ids) => ids.iter().map(|it| json!({ "uuid": it })).collect(),
+            Attachment::Address { network, address } => {
+                json!([{ "uuid": network, "fixed_ip": address }])
+            }
             Attachment::Ports(ids) => ids.iter().map(|it| json!({ "port": it })).collect(),
         },
     );

@@ -155,7 +155,8 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
         devices.iter().filter_map(|device| attach(state, &id, device)).collect();
     match &wanted["networks"] {
         Value::String(auto) if auto == "auto" => {
-            network::plug(state, &id, "network-private", &wanted["security_groups"]);
+            let network = json!({ "uuid": "network-private" });
+            network::plug(state, &id, &network, &wanted["security_groups"]);
         }
         Value::Array(networks) => {
             for it in networks {
@@ -163,8 +164,8 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
                     && let Some(port) = state.edit(Kind::Port, port)
                 {
                     port.insert("device_id".into(), id.as_str().into());
-                } else if let Some(network) = it["uuid"].as_str() {
-                    network::plug(state, &id, network, &wanted["security_groups"]);
+                } else if it["uuid"].is_string() {
+                    network::plug(state, &id, it, &wanted["security_groups"]);
                 }
             }
         }

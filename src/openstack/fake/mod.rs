@@ -337,6 +337,12 @@ impl FakeCloud {
         self.state().devices.clone()
     }
 
+    /// Makes a port as its owner would, in use by `device` unless that is empty;
+    /// returns its ID.
+    pub fn add_port(&self, name: &str, device: &str) -> String {
+        network::add_port(&mut self.state(), name, device)
+    }
+
     /// Makes every token invalid.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();

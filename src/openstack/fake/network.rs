@@ -75,11 +75,25 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
 }
 
+/// A port that somebody made.
+pub(super) fn add_port(state: &mut State, name: &str, device: &str) -> String {
+    let id = state.next_id("");
+    let wanted = json!({ "network_id": "network-private", "name": name });
+    let mut port = port(&id, &wanted);
+    port["device_id"] = device.into();
+    state.put(Kind::Port, port);
+    id
+}
+
 /// A port that Nova makes for a server, in the server's security groups.
-pub(super) fn plug(state: &mut State, server: &str, network: &str, groups: &Value) {
+pub(super) fn plug(state: &mut State, server: &str, wanted: &Value, groups: &Value) {
+    let network = text(wanted, "uuid");
     let id = state.next_id("");
     let groups: Vec<_> = groups.as_array().into_iter().flatten().map(|it| &it["name"]).collect();
     let mut port = port(&id, &json!({ "network_id": network, "security_groups": groups }));
+    if let Some(address) = wanted["fixed_ip"].as_str() {
+        port["fixed_ips"][0]["ip_address"] = address.into();
+    }
     port["device_id"] = server.into();
     port["device_owner"] = "compute:nova".into();
     port["_ends_with_server"] = true.into();

@@ -12,7 +12,7 @@ use super::{
         config::Auth,
         image::Image,
         limits::{self, Limits},
-        network::{Network, Subnet},
+        network::{Network, Port, Subnet},
         session::Version,
         volume::Snapshot,
     },
@@ -114,6 +114,8 @@ pub struct Facts {
     pub volume_types: Option<Result<Vec<String>, Problem>>,
     /// The image that is wanted: its state.
     pub image: Option<Result<Image, Problem>>,
+    /// The port that is wanted.
+    pub port: Option<Result<Port, Problem>>,
     /// The snapshot that is wanted.
     pub snapshot: Option<Result<Snapshot, Problem>>,
 }
@@ -132,6 +134,7 @@ impl Default for Facts {
             security_groups: BTreeMap::new(),
             volume_types: None,
             image: None,
+            port: None,
             snapshot: None,
         }
     }
@@ -175,6 +178,9 @@ pub async fn gather(cloud: &Cloud, wanted: &Wanted) -> Result<Facts, Error> {
     }
     if facts.serves(Service::Network) {
         facts.networks = fact(cloud.networks().networks().await)?;
+        if let Some(port) = &wanted.port {
+            facts.port = Some(fact(cloud.networks().port(port).await)?);
+        }
         if let Ok(Some(network)) = network(&facts, wanted) {
             let id = network.id.clone();
             facts.site = Some(fact(site(cloud, &id).await)?);

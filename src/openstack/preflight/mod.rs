@@ -30,6 +30,8 @@ pub struct Wanted {
     pub root_on_volume: bool,
     /// The network, by name or ID; the project's only one where not given.
     pub network: Option<String>,
+    /// The port to use, by name or ID.
+    pub port: Option<String>,
     /// The network to take a floating IP from, by name or ID.
     pub floating_ip: Option<String>,
     /// Security groups that are to be there, by name or ID.
@@ -75,6 +77,7 @@ impl Default for Wanted {
             disk: 2,
             root_on_volume: false,
             network: None,
+            port: None,
             floating_ip: None,
             security_groups: Vec::new(),
             volume_type: None,

@@ -8,6 +8,11 @@ use crate::platform::Check;
 /// are. `Err` is the finding.
 pub fn network<'a>(facts: &'a Facts, wanted: &Wanted) -> Result<Option<&'a Network>, Check> {
     let Ok(networks) = &facts.networks else { return Ok(None) };
+    if wanted.port.is_some() {
+        // A port is in its own; whether there is such a port is another check.
+        let Some(Ok(port)) = &facts.port else { return Ok(None) };
+        return Ok(networks.iter().find(|it| it.id == port.network_id));
+    }
     let missing = |found: String, remedy: String| Check::missing("network", found, remedy);
     let Some(name) = &wanted.network else {
         let own = usable(facts, networks);
@@ -66,6 +71,7 @@ pub(super) fn checks(facts: &Facts, wanted: &Wanted, out: &mut Vec<Check>) {
         out.push(unknown("network", problem));
         return;
     }
+    out.extend(of_port(facts, wanted));
     let network = match network(facts, wanted) {
         Ok(Some(network)) => network,
         Ok(None) => return,
@@ -79,6 +85,24 @@ pub(super) fn checks(facts: &Facts, wanted: &Wanted, out: &mut Vec<Check>) {
             out.push(way_out(facts, wanted, network, site));
         }
     }
+}
+
+/// Whether the wanted port is there and free.
+fn of_port(facts: &Facts, wanted: &Wanted) -> Option<Check> {
+    let name = wanted.port.as_deref()?;
+    Some(match facts.port.as_ref()? {
+        Err(problem) => unknown("port", problem),
+        Ok(port) if !port.device_id.is_empty() => Check::missing(
+            "port",
+            format!("`{name}` is in use by {}", port.device_id),
+            "use another one, or one build after the other",
+        ),
+        Ok(port) => {
+            let addresses: Vec<_> =
+                port.fixed_ips.iter().map(|it| it.ip_address.as_str()).collect();
+            Check::good("port", format!("`{name}`, {}", addresses.join(", ")))
+        }
+    })
 }
 
 fn addresses(network: &Network, site: &Site) -> Check {

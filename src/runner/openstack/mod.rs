@@ -104,6 +104,8 @@ pub struct Place {
     pub flavor: String,
     /// The network's ID, where it is clear which.
     pub network: Option<String>,
+    /// The ID of the port that the spec names.
+    pub port: Option<String>,
 }
 
 /// Performs the stages of a build in a cloud.

@@ -11,7 +11,7 @@ use crate::{
         compute::{NewServer, Until},
         network::Rule,
     },
-    plan::Stage,
+    plan::{Stage, openstack::makes_group},
     runner::qemu::Reach,
 };
 
@@ -52,7 +52,7 @@ impl OpenstackRunner {
             cx.confirm(&label, &made.name)?;
             doors.keypair = Some(made.name);
         }
-        if settings.security_groups.is_empty() {
+        if makes_group(settings) {
             let label = format!("{}-group", stage.name);
             let resource = self.local.claim(stage, &label, cx)?;
             let rules = [Rule::tcp(SSH)];

@@ -204,12 +204,19 @@ impl OpenstackRunner {
 
     /// What all servers of a build have in common.
     fn server(&self, name: &str, settings: &Openstack) -> NewServer {
-        let networks = self.place.network.clone().map(|it| Attachment::Networks(vec![it]));
+        let network = match (&self.place.port, &self.place.network, &settings.fixed_ip) {
+            (Some(port), ..) => Attachment::Ports(vec![port.clone()]),
+            (None, Some(network), Some(address)) => {
+                Attachment::Address { network: network.clone(), address: address.clone() }
+            }
+            (None, Some(network), None) => Attachment::Networks(vec![network.clone()]),
+            (None, None, _) => Attachment::Auto,
+        };
         NewServer {
             name: name.to_owned(),
             flavor: self.place.flavor.clone(),
             config_drive: settings.config_drive,
-            network: networks.unwrap_or_default(),
+            network,
             security_groups: settings.security_groups.clone(),
             availability_zone: settings.availability_zone.clone(),
             metadata: metadata(&self.local.context.run),

@@ -24,10 +24,54 @@ const VERIFY_MEMORY: Size = Size::gib(1);
 impl Checker<'_> {
     pub(super) fn platform(&mut self, table: Option<&PlatformTable>) -> Platform {
         match table {
-            Some(PlatformTable { openstack: Some(it), .. }) => Platform::Openstack(openstack(it)),
+            Some(PlatformTable { openstack: Some(it), .. }) => {
+                Platform::Openstack(self.openstack(it))
+            }
             Some(PlatformTable { qemu: Some(it), .. }) => Platform::Qemu(self.qemu(it)),
             _ => Platform::Qemu(Qemu::default()),
         }
+    }
+
+    fn openstack(&mut self, table: &OpenstackTable) -> Openstack {
+        const PORT: [&str; 3] = ["platform", "openstack", "port"];
+        const ADDRESS: [&str; 3] = ["platform", "openstack", "fixed-ip"];
+        let others = [
+            ("network", table.network.is_some()),
+            ("fixed-ip", table.fixed_ip.is_some()),
+            ("security-groups", !table.security_groups.is_empty()),
+        ];
+        for (other, is_there) in others {
+            if table.port.is_some() && is_there {
+                self.contradiction(
+                    format!("`port` and `{other}` are both given, and a port has its own"),
+                    (&PORT, "has one already"),
+                    (&["platform", "openstack", other], "is given, too"),
+                    format!("leave `{other}` out, or `port`"),
+                );
+            }
+        }
+        if let Some(address) = &table.fixed_ip
+            && address.parse::<std::net::IpAddr>().is_err()
+            && !self.is_open(&ADDRESS)
+        {
+            self.error(
+                "bad-value",
+                format!("`{address}` is not an IP address"),
+                &ADDRESS,
+                "here",
+                "write an address of one of the network's subnets, such as \"192.0.2.17\"",
+            );
+        }
+        if table.fixed_ip.is_some() && table.network.is_none() && table.port.is_none() {
+            self.error(
+                "missing",
+                "`fixed-ip` is given without the network that it is in",
+                &ADDRESS,
+                "an address in which network?",
+                "name it with `network`",
+            );
+        }
+        openstack(table)
     }
 
     fn qemu(&mut self, table: &QemuTable) -> Qemu {
@@ -304,11 +348,14 @@ impl Checker<'_> {
     }
 }
 
+/// What a spec says of a cloud, as it is.
 fn openstack(table: &OpenstackTable) -> Openstack {
     let OpenstackTable {
         cloud,
         flavor,
         network,
+        port,
+        fixed_ip,
         security_groups,
         floating_ip,
         availability_zone,
@@ -326,6 +373,8 @@ fn openstack(table: &OpenstackTable) -> Openstack {
         cloud: cloud.clone(),
         flavor: flavor.clone(),
         network: network.clone(),
+        port: port.clone(),
+        fixed_ip: fixed_ip.clone(),
         security_groups: security_groups.clone(),
         floating_ip: floating_ip.clone(),
         availability_zone: availability_zone.clone(),
