@@ -80,6 +80,43 @@ async fn a_spec_becomes_a_volume_and_its_snapshot() {
 }
 
 #[tokio::test]
+async fn an_image_and_a_snapshot_are_made_of_one_disk_and_each_is_proved() {
+    let (cloud, work) = cloud(manners()).await;
+    let before = things(&cloud);
+    append(
+        &work,
+        "[platform.openstack]\n[target.volume]\nname = \"disk\"\n[target.glance]\ntags = [\"golden\"]\n",
+    );
+    let output = imgbuild(&work, &BUILD).await;
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("verify done") && said.contains("verify-image done"), "{said}");
+    let mut after = things(&cloud);
+    after.retain(|it| !before.contains(it));
+    assert_eq!(
+        after,
+        [
+            ("image", "quick".to_owned()),
+            ("snapshot", "disk".to_owned()),
+            ("volume", "disk".to_owned())
+        ]
+    );
+    let products = text(&output.stdout).trim().to_owned();
+    let (snapshot, image) = products.split_once(' ').unwrap();
+    assert_eq!(cloud.record(snapshot).unwrap()["name"], "disk");
+    let image = cloud.record(image).unwrap();
+    assert_eq!((&image["name"], &image["tags"][0]), (&"quick".into(), &"golden".into()));
+
+    // Nothing has changed; and either can be asked for alone.
+    let again = imgbuild(&work, &BUILD).await;
+    assert_eq!(text(&again.stdout).trim(), products);
+    let alone = imgbuild(&work, &[&BUILD[..], &["--target", "glance", "--force"]].concat()).await;
+    assert!(alone.status.success(), "{}", text(&alone.stderr));
+    let kinds = |it: &str| things(&cloud).iter().filter(|thing| thing.0 == it).count();
+    assert_eq!((kinds("image"), kinds("snapshot")), (2, 1));
+}
+
+#[tokio::test]
 async fn an_installer_is_started_from_its_kernel_and_its_result_from_its_disk() {
     for (more, target) in
         [("", "glance"), ("[platform.openstack]\nvolume-backed = true\n", "glance"), ("", "volume")]

@@ -188,7 +188,12 @@ fn product(build: &Build) -> String {
     match &build.target {
         Target::File(it) => format!("the file `{}`", plain_path(&it.path)),
         Target::Glance(it) => format!("the image `{}`{place}", it.name),
-        Target::Volume(it) => format!("the volume snapshot `{}`{place}", it.name),
+        Target::Volume(it) => match &it.image {
+            Some(image) => {
+                format!("the volume snapshot `{}` and the image `{}`{place}", it.name, image.name)
+            }
+            None => format!("the volume snapshot `{}`{place}", it.name),
+        },
     }
 }
 

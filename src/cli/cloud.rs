@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    model::{Build, Delivery, Openstack, Platform, Target},
+    model::{Build, Delivery, Openstack, Platform, Target, VolumeTarget},
     openstack::{
         self, Cloud, Patience,
         image::{ImageFilter, ImageState},
@@ -160,6 +160,13 @@ fn wanted(build: &Build, settings: &Openstack, user_data: usize) -> Wanted {
 /// The product of the same inputs, if the cloud has it already.
 pub(super) async fn current(cloud: &Cloud, target: &Target, inputs: &str) -> Option<String> {
     match target {
+        Target::Volume(VolumeTarget { image: Some(image), name, metadata }) => {
+            let snapshot =
+                VolumeTarget { image: None, name: name.clone(), metadata: metadata.clone() };
+            let snapshot = Box::pin(current(cloud, &Target::Volume(snapshot), inputs)).await?;
+            let image = Box::pin(current(cloud, &Target::Glance(image.clone()), inputs)).await?;
+            Some(format!("{snapshot} {image}"))
+        }
         Target::Glance(it) => {
             let filter = ImageFilter { name: Some(&it.name), own: true, ..ImageFilter::default() };
             let images = cloud.images().list(&filter).await.ok()?;

@@ -174,6 +174,15 @@ fn place(build: &mut Build, overrides: &Overrides) -> Result<(), Failure> {
                 "use --platform openstack, or --target file",
             );
         }
+        // Of both that the spec describes, the one that is asked for.
+        (Some(TargetName::Volume), true) if let Target::Volume(target) = &mut build.target => {
+            target.image = None;
+        }
+        (Some(TargetName::Glance), true)
+            if let Target::Volume(VolumeTarget { image: Some(image), .. }) = &build.target =>
+        {
+            build.target = Target::Glance(image.clone());
+        }
         (Some(TargetName::Volume), true) if !matches!(build.target, Target::Volume(_)) => {
             build.target = Target::Volume(VolumeTarget { name, ..VolumeTarget::default() });
         }

@@ -167,7 +167,7 @@ impl Turn {
     pub(super) fn made(&self, target: &Target) {
         let [.., gib] = self.demand;
         self.kept.set(match target {
-            Target::Volume(_) => [0, 0, 0, 0, 0, 1, 1, gib],
+            Target::Volume(it) => [0, 0, 0, 0, u64::from(it.image.is_some()), 1, 1, gib],
             Target::File(_) | Target::Glance(_) => [0, 0, 0, 0, 1, 0, 0, 0],
         });
     }

@@ -22,7 +22,8 @@ pub use install::{Answer, AnswerOrigin, BootMethod, Delivery, Firmware, Install}
 pub use platform::{CloudMedium, Openstack, Platform, Qemu};
 pub use source::{Checksums, Source};
 pub use stage::{
-    GuestCheck, Place, STAGES, SshAccess, UserAction, UserStage, Verify, VerifyCondition,
+    GuestCheck, Place, STAGES, STAGES_IN_CLOUDS, SshAccess, UserAction, UserStage, Verify,
+    VerifyCondition,
 };
 pub use target::{Compression, DiskFormat, FileTarget, GlanceTarget, Target, VolumeTarget};
 

@@ -129,6 +129,9 @@ pub enum UserAction {
     },
 }
 
+/// Stages that some builds in clouds have beside [`STAGES`].
+pub const STAGES_IN_CLOUDS: [&str; 2] = ["upload", "verify-image"];
+
 /// The stages that imgbuild itself brings, in order. Users' stages are placed
 /// before or after them.
 pub const STAGES: [&str; 6] = ["fetch", "boot-disk", "install", "convert", "verify", "publish"];

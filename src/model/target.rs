@@ -82,4 +82,6 @@ pub struct VolumeTarget {
     pub name: String,
     /// Its metadata.
     pub metadata: BTreeMap<String, String>,
+    /// A Glance image of the same disk beside it.
+    pub image: Option<GlanceTarget>,
 }

@@ -388,7 +388,10 @@ fn target_text(target: &Target) -> String {
     match target {
         Target::File(it) => format!("file     {}", it.path),
         Target::Glance(it) => format!("image    {}", it.name),
-        Target::Volume(it) => format!("snapshot {}", it.name),
+        Target::Volume(it) => match &it.image {
+            Some(image) => format!("snapshot {}, image {}", it.name, image.name),
+            None => format!("snapshot {}", it.name),
+        },
     }
 }
 

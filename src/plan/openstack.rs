@@ -11,8 +11,8 @@ use super::{Action, Medium, Plan, Planned, RootVolume, ServerInstall, Stage, qem
 use crate::{
     engine::{Lifetime, ResourceKind},
     model::{
-        BootMethod, Build, CloudMedium, Delivery, Firmware, Openstack, Place, Source, Target,
-        UserAction, UserStage, Verify, VerifyCondition,
+        BootMethod, Build, CloudMedium, Delivery, Firmware, GlanceTarget, Openstack, Place, Source,
+        Target, UserAction, UserStage, Verify, VerifyCondition, VolumeTarget,
     },
     units::{Size, Span},
 };
@@ -70,14 +70,19 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
     if build.install.firmware == Firmware::Uefi {
         properties.insert("hw_firmware_type".to_owned(), "uefi".to_owned());
     }
-    let product = match target {
-        Target::Volume(_) => {
-            planned("snapshot", ResourceKind::Snapshot, Lifetime::Product, "snapshot", None)
-        }
-        Target::File(_) | Target::Glance(_) => {
-            planned("image", ResourceKind::Image, Lifetime::Product, "image", None)
-        }
-    };
+    let mut products = Vec::new();
+    if matches!(target, Target::Volume(_)) {
+        products.push(planned(
+            "snapshot",
+            ResourceKind::Snapshot,
+            Lifetime::Product,
+            "snapshot",
+            None,
+        ));
+    }
+    if image_of(target).is_some() {
+        products.push(planned("image", ResourceKind::Image, Lifetime::Product, "image", None));
+    }
     let mut installs = vec![server("install")];
     if works_in_server(build) {
         installs.splice(0..0, doors("install", cloud));
@@ -121,33 +126,25 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         Stage {
             name: "convert".into(),
             title: match target {
+                Target::Volume(VolumeTarget { image: Some(_), .. }) => {
+                    "make the snapshot and the image of the installed volume"
+                }
                 Target::Volume(_) => "make the snapshot of the installed volume",
                 Target::File(_) | Target::Glance(_) => "make the image of the installed disk",
             }
             .into(),
             timeout: TRANSFER,
-            creates: vec![product],
+            creates: products,
             action: Action::Capture { target: target.clone(), from_volume },
         },
     ];
-    if let Some(verify) = &build.verify {
-        let mut creates = vec![server("verify")];
-        if is_verified_over_ssh(build) {
-            creates.splice(0..0, doors("verify", cloud));
-            creates.extend(address("verify", cloud));
+    if let Some(it) = &build.verify {
+        stages.push(verify(build, it, cloud, "verify", target));
+        // Each of two products is proved by itself.
+        if let Target::Volume(VolumeTarget { image: Some(image), .. }) = target {
+            let image = Target::Glance(image.clone());
+            stages.push(verify(build, it, cloud, "verify-image", &image));
         }
-        if matches!(target, Target::Volume(_)) {
-            let volume =
-                planned("verify-volume", ResourceKind::Volume, Lifetime::Scratch, "verify", None);
-            creates.insert(0, volume);
-        }
-        stages.push(Stage {
-            name: "verify".into(),
-            title: "boot the result as a new server".into(),
-            timeout: Span::secs(verify.timeout.duration().as_secs() + 1800),
-            creates,
-            action: Action::VerifyServer { verify: verify.clone(), target: target.clone() },
-        });
     }
     stages.push(Stage {
         name: "publish".into(),
@@ -166,6 +163,36 @@ pub fn plan(build: &Build, cloud: &Openstack, target: &Target, command_line: &st
         }
     }
     Plan { name: build.name.clone(), os: build.os.id.clone(), arch: build.arch, stages }
+}
+
+/// The stage that boots a product.
+fn verify(build: &Build, verify: &Verify, cloud: &Openstack, name: &str, target: &Target) -> Stage {
+    let mut creates = vec![server(name)];
+    if is_verified_over_ssh(build) {
+        creates.splice(0..0, doors(name, cloud));
+        creates.extend(address(name, cloud));
+    }
+    if matches!(target, Target::Volume(_)) {
+        let label = format!("{name}-volume");
+        let volume = planned(&label, ResourceKind::Volume, Lifetime::Scratch, name, None);
+        creates.insert(0, volume);
+    }
+    Stage {
+        name: name.into(),
+        title: "boot the result as a new server".into(),
+        timeout: Span::secs(verify.timeout.duration().as_secs() + 1800),
+        creates,
+        action: Action::VerifyServer { verify: verify.clone(), target: target.clone() },
+    }
+}
+
+/// The Glance image that is made.
+pub fn image_of(target: &Target) -> Option<&GlanceTarget> {
+    match target {
+        Target::Glance(image) => Some(image),
+        Target::Volume(volume) => volume.image.as_ref(),
+        Target::File(_) => None,
+    }
 }
 
 /// Whether something is done in a server of this build, over SSH.

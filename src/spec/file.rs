@@ -396,10 +396,11 @@ pub struct CloudMediumTable {
     pub volume_snapshot: Option<String>,
 }
 
-/// What is made of the installed disk: exactly one of the three.
+/// What is made of the installed disk: one of the three, or in a cloud an image and
+/// a volume snapshot of the same disk.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 2))]
 pub struct TargetTable {
     /// A file on this machine.
     pub file: Option<FileTable>,

@@ -108,6 +108,14 @@ after = "install"
 ssh = { run = ["echo changed > /etc/stage", "sync"], keep = true }
 STAGE
 
+# An image and a snapshot of one disk, installed and proved at an address that is given.
+spec both "$kernel" '' "network = \"${IMGBUILD_TEST_NETWORK:-private}\"
+fixed-ip = \"${IMGBUILD_TEST_ADDRESS:-10.11.12.99}\"
+
+[target.volume]
+
+[target.glance]" >both.toml
+
 things >before
 products=()
 for name in image config-drive volume-backed iso direct direct-volume-backed cached reached; do
@@ -119,6 +127,10 @@ for name in snapshot iso-snapshot direct-snapshot; do
     snapshots+=("$snapshot")
     volumes+=("$(openstack volume snapshot show "$snapshot" -f value -c volume_id)")
 done
+read -r snapshot image < <("$imgbuild" build both.toml --format plain --work-dir runs)
+snapshots+=("$snapshot")
+volumes+=("$(openstack volume snapshot show "$snapshot" -f value -c volume_id)")
+products+=("$image")
 # The medium as the cloud has it: the image that the build left, and a snapshot.
 products+=("$(build iso glance --force --source.image imgbuild-medium-quick.iso)")
 medium=$(openstack volume create --image imgbuild-medium-quick.iso --size 1 medium -f value -c id)

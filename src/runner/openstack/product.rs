@@ -37,15 +37,15 @@ impl OpenstackRunner {
         let cloud = self.cloud(cx);
         let context = &self.local.context;
         let until = deadline(stage);
-        if matches!(target, Target::Volume(_)) {
+        if let Target::Volume(wanted) = target {
             // The volume is at rest when nothing holds it any more.
             self.give_back("install-server", cx).await?;
             self.close_to_ssh("install", cx).await?;
             let volume = said(cx, "upload", "volume")?;
             cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
-            let wanted = properties(&context.build, target, &context.inputs);
+            let said = properties(&context.build, target, &context.inputs);
             disk_boots(&cloud, &volume).await?;
-            cloud.volumes().set_image_metadata(&volume, &wanted).await.map_err(of)?;
+            cloud.volumes().set_image_metadata(&volume, &said).await.map_err(of)?;
             cloud.volumes().set_bootable(&volume, true).await.map_err(of)?;
             let resource = self.local.claim(stage, "snapshot", cx)?;
             let made = cloud
@@ -55,34 +55,70 @@ impl OpenstackRunner {
                 .map_err(of)?;
             cx.confirm("snapshot", &made.id)?;
             let made = cloud.volumes().wait_snapshot(&made.id, until).await.map_err(of)?;
-            return Ok(serde_json::json!({ "snapshot": made.id, "volume": volume }));
+            let mut output = serde_json::json!({ "snapshot": made.id, "volume": volume });
+            if let Some(image) = &wanted.image {
+                let id = self.image_of_volume(stage, &volume, cx).await?;
+                // Glance has it all before Cinder has let go of the volume.
+                cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
+                let image = self.with_properties(&id, &Target::Glance(image.clone()), cx).await?;
+                output["image"] = id.into();
+                output["bytes"] = image.size.into();
+            }
+            return Ok(output);
         }
-        let resource = self.local.claim(stage, "image", cx)?;
         let id = if from_volume {
             self.give_back("install-server", cx).await?;
             self.close_to_ssh("install", cx).await?;
             let volume = said(cx, "upload", "volume")?;
             cloud.volumes().wait_available(&volume, until).await.map_err(of)?;
-            let made = cloud.volumes().create_image(&volume, &resource.name, "raw").await;
-            made.map_err(of)?
+            let id = self.image_of_volume(stage, &volume, cx).await?;
+            self.give_back("root-volume", cx).await?;
+            id
         } else {
+            let resource = self.local.claim(stage, "image", cx)?;
             let server = said(cx, "install", "server")?;
             let said = metadata(&context.run);
-            cloud.compute().create_image(&server, &resource.name, &said).await.map_err(of)?
-        };
-        cx.confirm("image", &id)?;
-        cloud.images().wait_active(&id, until).await.map_err(of)?;
-        if from_volume {
-            self.give_back("root-volume", cx).await?;
-        } else {
-            let server = said(cx, "install", "server")?;
+            let made = cloud.compute().create_image(&server, &resource.name, &said).await;
+            let id = made.map_err(of)?;
+            cx.confirm("image", &id)?;
+            cloud.images().wait_active(&id, until).await.map_err(of)?;
             cloud.compute().wait(&server, Until::Settled, until).await.map_err(of)?;
             self.give_back("install-server", cx).await?;
             self.close_to_ssh("install", cx).await?;
-        }
+            id
+        };
         for label in ["boot-image", "kernel-image", "initrd-image"] {
             self.give_back(label, cx).await?;
         }
+        let image = self.with_properties(&id, target, cx).await?;
+        Ok(serde_json::json!({ "image": id, "bytes": image.size }))
+    }
+
+    /// An image of a volume that is at rest; what is on it is all there.
+    async fn image_of_volume(
+        &self,
+        stage: &Stage,
+        volume: &str,
+        cx: &mut StageCx<'_>,
+    ) -> Result<String, StageError> {
+        let cloud = self.cloud(cx);
+        let resource = self.local.claim(stage, "image", cx)?;
+        let made = cloud.volumes().create_image(volume, &resource.name, "raw").await;
+        let id = made.map_err(of)?;
+        cx.confirm("image", &id)?;
+        cloud.images().wait_active(&id, deadline(stage)).await.map_err(of)?;
+        Ok(id)
+    }
+
+    /// Gives an image the properties of what is on it, instead of those of its making.
+    async fn with_properties(
+        &self,
+        id: &str,
+        target: &Target,
+        cx: &StageCx<'_>,
+    ) -> Result<Image, StageError> {
+        let cloud = self.cloud(cx);
+        let context = &self.local.context;
         let change = ImageChange {
             set: properties(&context.build, target, &context.inputs)
                 .into_iter()
@@ -90,9 +126,9 @@ impl OpenstackRunner {
                 .collect(),
             remove: SERVERS_OWN.map(str::to_owned).into(),
         };
-        let image = cloud.images().update(&id, &change).await.map_err(of)?;
+        let image = cloud.images().update(id, &change).await.map_err(of)?;
         kept(&image, &change)?;
-        Ok(serde_json::json!({ "image": id, "bytes": image.size }))
+        Ok(image)
     }
 
     pub(super) async fn offer(
@@ -109,19 +145,14 @@ impl OpenstackRunner {
                 let volume = said(cx, "convert", "volume")?;
                 cloud.volumes().rename(&volume, &wanted.name).await.map_err(of)?;
                 self.offer_snapshot(&cloud, &id, wanted).await?;
-                Ok(serde_json::json!({ "product": id }))
+                let product = match &wanted.image {
+                    Some(image) => format!("{id} {}", offer_image(&cloud, image, cx).await?),
+                    None => id,
+                };
+                Ok(serde_json::json!({ "product": product }))
             }
             Target::Glance(wanted) => {
-                let id = said(cx, "convert", "image")?;
-                offer_image(&cloud, &id, wanted).await?;
-                // The product stands. What is older may be in use, or protected by
-                // others, and an image that is proved is not given up for that.
-                if let Some(keep) = wanted.keep
-                    && let Err(error) = retire(&cloud, &id, wanted, keep, cx).await
-                {
-                    let why = error.causes().join(": ");
-                    cx.teller().warn(format!("older images are left: {why}"));
-                }
+                let id = offer_image(&cloud, wanted, cx).await?;
                 Ok(serde_json::json!({ "product": id }))
             }
             Target::File(_) => Err(StageError::of(CloudError::NoOutput { stage: "convert" })),
@@ -142,7 +173,13 @@ impl OpenstackRunner {
     }
 }
 
-async fn offer_image(cloud: &Cloud, id: &str, wanted: &GlanceTarget) -> Result<(), StageError> {
+/// Gives the image its name and what goes with it; returns its ID.
+async fn offer_image(
+    cloud: &Cloud,
+    wanted: &GlanceTarget,
+    cx: &StageCx<'_>,
+) -> Result<String, StageError> {
+    let id = said(cx, "convert", "image")?;
     let mut change = ImageChange::default();
     change.set.insert("name".to_owned(), wanted.name.clone().into());
     if !wanted.tags.is_empty() {
@@ -151,17 +188,25 @@ async fn offer_image(cloud: &Cloud, id: &str, wanted: &GlanceTarget) -> Result<(
     if let Some(visibility) = &wanted.visibility {
         change.set.insert("visibility".to_owned(), visibility.clone().into());
     }
-    cloud.images().update(id, &change).await.map_err(of)?;
+    cloud.images().update(&id, &change).await.map_err(of)?;
     for project in &wanted.members {
-        cloud.images().add_member(id, project).await.map_err(of)?;
+        cloud.images().add_member(&id, project).await.map_err(of)?;
     }
     if wanted.protected {
         // Last: what is protected could not be given back if something failed.
         let mut change = ImageChange::default();
         change.set.insert("protected".to_owned(), true.into());
-        cloud.images().update(id, &change).await.map_err(of)?;
+        cloud.images().update(&id, &change).await.map_err(of)?;
     }
-    Ok(())
+    // The product stands. What is older may be in use, or protected by others, and
+    // an image that is proved is not given up for that.
+    if let Some(keep) = wanted.keep
+        && let Err(error) = retire(cloud, &id, wanted, keep, cx).await
+    {
+        let why = error.causes().join(": ");
+        cx.teller().warn(format!("older images are left: {why}"));
+    }
+    Ok(id)
 }
 
 /// Removes what is older than the images that are to be kept; one that is

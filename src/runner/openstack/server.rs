@@ -112,10 +112,11 @@ impl OpenstackRunner {
         let cloud = self.cloud(cx);
         let context = &self.local.context;
         let settings = self.settings();
+        let label = |what: &str| format!("{}-{what}", stage.name);
         let mut devices = Vec::new();
         let mut image = None;
         if matches!(target, Target::Volume(_)) {
-            let resource = self.local.claim(stage, "verify-volume", cx)?;
+            let resource = self.local.claim(stage, &label("volume"), cx)?;
             let new = NewVolume {
                 name: resource.name.clone(),
                 snapshot: Some(said(cx, "convert", "snapshot")?),
@@ -124,7 +125,7 @@ impl OpenstackRunner {
                 ..NewVolume::default()
             };
             let volume = cloud.volumes().create(&new).await.map_err(of)?;
-            cx.confirm("verify-volume", &volume.id)?;
+            cx.confirm(&label("volume"), &volume.id)?;
             cloud.volumes().wait_available(&volume.id, deadline(stage)).await.map_err(of)?;
             cloud.volumes().set_bootable(&volume.id, true).await.map_err(of)?;
             devices.push(Device::volume(&volume.id).boot(0));
@@ -139,14 +140,14 @@ impl OpenstackRunner {
             Some(_) => Some(self.open_to_ssh(stage, &settings, cx).await?),
             None => None,
         };
-        let resource = self.local.claim(stage, "verify-server", cx)?;
+        let resource = self.local.claim(stage, &label("server"), cx)?;
         // The result gets no user-data: it has to come up by itself.
         let mut new = NewServer { image, devices, ..self.server(&resource.name, &settings) };
         if let Some(doors) = doors {
             doors.into(&mut new);
         }
         let server = cloud.compute().create_server(&new).await.map_err(of)?;
-        cx.confirm("verify-server", &server.id)?;
+        cx.confirm(&label("server"), &server.id)?;
         let total = verify.timeout.duration();
         let watch = Watch {
             purpose: Purpose::Verify(Condition::from(&verify.condition)),
@@ -171,8 +172,8 @@ impl OpenstackRunner {
             }
             None => None,
         };
-        let log = "console-verify.log";
-        match self.watched(&server.id, log, knowledge, watch, work, cx).await? {
+        let log = format!("console-{}.log", stage.name);
+        match self.watched(&server.id, &log, knowledge, watch, work, cx).await? {
             Watched::Done | Watched::Reached => {}
         }
         let after = Span::secs(began.elapsed().as_secs());
@@ -186,10 +187,10 @@ impl OpenstackRunner {
             }
         };
         self.local.observed.borrow_mut().checks.push(Checked::good("boots", &proof));
-        self.give_back("verify-server", cx).await?;
+        self.give_back(&label("server"), cx).await?;
         self.close_to_ssh(&stage.name, cx).await?;
         if matches!(target, Target::Volume(_)) {
-            self.give_back("verify-volume", cx).await?;
+            self.give_back(&label("volume"), cx).await?;
         }
         Ok(serde_json::json!({ "proof": proof }))
     }

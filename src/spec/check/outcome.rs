@@ -115,6 +115,17 @@ impl Checker<'_> {
                 );
             }
         };
+        if let Some(TargetTable { file: Some(_), glance, volume }) = table
+            && (glance.is_some() || volume.is_some())
+        {
+            let other = if glance.is_some() { "glance" } else { "volume" };
+            self.contradiction(
+                format!("`target` has both `file` and `{other}`"),
+                (&["target", other], "made in a cloud"),
+                (&["target", "file"], "made on this machine"),
+                "keep one of them, and build twice with `--target`",
+            );
+        }
         match table {
             Some(TargetTable { file: Some(it), .. }) => {
                 if in_cloud {
@@ -127,17 +138,18 @@ impl Checker<'_> {
                 }
                 Target::File(self.file(name, it))
             }
-            Some(TargetTable { glance: Some(it), .. }) => {
-                local_only(self, "glance");
-                Target::Glance(self.glance(name, it))
-            }
-            Some(TargetTable { volume: Some(it), .. }) => {
+            Some(TargetTable { volume: Some(it), glance, .. }) => {
                 local_only(self, "volume");
                 let VolumeTable { name: own, metadata } = it;
                 Target::Volume(VolumeTarget {
                     name: own.clone().unwrap_or_else(|| name.to_owned()),
                     metadata: metadata.clone(),
+                    image: glance.as_ref().map(|it| self.glance(name, it)),
                 })
+            }
+            Some(TargetTable { glance: Some(it), .. }) => {
+                local_only(self, "glance");
+                Target::Glance(self.glance(name, it))
             }
             _ if in_cloud => {
                 Target::Glance(GlanceTarget { name: name.to_owned(), ..GlanceTarget::default() })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Checker, SpecError, names};
 use crate::{
-    model::{Place, STAGES, UserAction, UserStage},
+    model::{Place, STAGES, STAGES_IN_CLOUDS, UserAction, UserStage},
     spec::file::StageTable,
     units::Span,
 };
@@ -23,7 +23,7 @@ impl Checker<'_> {
             let name = table.name.as_str();
             let index = i.to_string();
             let path = ["stages", index.as_str(), "name"];
-            if STAGES.contains(&name) {
+            if STAGES.contains(&name) || STAGES_IN_CLOUDS.contains(&name) {
                 self.error(
                     "duplicate",
                     format!("`{name}` is a stage of every build"),
