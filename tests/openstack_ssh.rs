@@ -253,3 +253,35 @@ async fn a_port_that_is_missing_or_in_use_is_told_of_before_anything_is_made() {
         assert_eq!(things(&cloud), before);
     }
 }
+
+#[tokio::test]
+async fn what_builds_left_whose_journals_are_lost_is_found_by_its_names() {
+    let before = things(&FakeCloud::start(manners()).await.unwrap());
+    let more = format!("[verify]\nssh = {{ user = \"root\" }}\n{FLOATING}");
+    let (cloud, work, mut build) = prepared(&more, NO_WAY, &[]).await;
+    let mut child = build.spawn().unwrap();
+    let is_addressed = async {
+        while !things(&cloud).iter().any(|it| it.0 == "floating ip") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), is_addressed).await.unwrap();
+    let lost = ["cleanup", "--cloud", "fake", "--lost", "0s"];
+    // A build that is at work here is left alone.
+    let output = command(&work, &lost).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    child.kill().await.unwrap();
+    fs_err::remove_dir_all(work.path("work")).unwrap();
+
+    let left = things(&cloud);
+    assert!(left.len() >= before.len() + 5, "{left:?}");
+    let young = ["cleanup", "--cloud", "fake", "--lost", "1h"];
+    let output = command(&work, &young).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(things(&cloud), left, "too young");
+    let output = command(&work, &lost).output().await.unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    assert!(said.contains("given back: Server imgbuild-"), "{said}");
+    assert_eq!(things(&cloud), before, "{said}");
+}

@@ -411,6 +411,11 @@ pub struct Cleanup {
     /// Remove what builds keep in the cloud for the next: boot media, ISOs
     #[arg(long)]
     pub cache: bool,
+    /// Give back what builds of other machines, or of a work folder that is lost,
+    /// left in the cloud. Only such as began so long ago, which is longer than any
+    /// of them may run: `1d`
+    #[arg(long, value_name = "AGE", conflicts_with = "runs")]
+    pub lost: Option<crate::units::Span>,
     /// The cloud they were in, as in clouds.yaml [default: the one the build used]
     #[arg(long, value_name = "NAME")]
     pub cloud: Option<String>,

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     arguments::{Cleanup, Runs},
@@ -13,7 +14,10 @@ use super::{
 use crate::{
     engine::{Event, Journal, JournalError, Resource, ResourceKind, State, Teller, unwind},
     guard::Guard,
-    openstack::Cloud,
+    openstack::{
+        Cloud,
+        lost::{Lost, lost},
+    },
     redact::Redactor,
     runner::{Release, empty_cache, folder::RunFolder},
     ui,
@@ -176,6 +180,9 @@ pub(super) async fn cleanup(
             _ = writeln!(std::io::stdout(), "removed from the cloud: {name}");
         }
     }
+    if let Some(age) = arguments.lost {
+        left.append(&mut give_back_lost(arguments.cloud.as_deref(), age, home, guard).await?);
+    }
     if left.is_empty() {
         return Ok(());
     }
@@ -183,4 +190,38 @@ pub(super) async fn cleanup(
         _ = writeln!(std::io::stderr(), "left behind: {:?} {}", resource.kind, resource.name);
     }
     Err(Failure::silent(Status::LeftBehind))
+}
+
+/// Gives back what builds have in a cloud that began so long ago and are not known
+/// here; returns what stays.
+async fn give_back_lost(
+    cloud: Option<&str>,
+    age: Span,
+    home: &Home,
+    guard: &Guard,
+) -> Result<Vec<Resource>, Failure> {
+    let cloud = cloud::connect(cloud)?;
+    let age = SignedDuration::try_from(age.duration()).unwrap_or(SignedDuration::MAX);
+    let before = Timestamp::now().saturating_sub(age).unwrap_or(Timestamp::MIN);
+    let mut lost = lost(&cloud, before).await.map_err(Failure::failed)?;
+    // Those whose journals are here have been looked at, or are at work.
+    let known: Vec<_> =
+        all(home).iter().filter_map(|it| Some(format!("imgbuild-{}-", it.file_name()?))).collect();
+    lost.retain(|it| !known.iter().any(|run| it.resource.name.starts_with(run)));
+    let release = Release { guard: guard.clone(), cloud: Some(cloud) };
+    let mut left = Vec::new();
+    for Lost { resource, .. } in lost {
+        match release.release_now(&resource).await {
+            Ok(()) => {
+                _ = writeln!(
+                    std::io::stdout(),
+                    "given back: {:?} {}",
+                    resource.kind,
+                    resource.name
+                );
+            }
+            Err(_) => left.push(resource),
+        }
+    }
+    Ok(left)
 }

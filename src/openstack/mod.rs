@@ -19,6 +19,7 @@ pub mod error;
 pub mod fake;
 pub mod image;
 pub mod limits;
+pub mod lost;
 pub mod network;
 pub mod preflight;
 pub mod release;

@@ -76,6 +76,10 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
             state.put(Kind::Keypair, keypair.clone());
             Reply::json(200, &json!({ "keypair": keypair }))
         }
+        ("GET", ["os-keypairs"]) => {
+            let all = state.table(Kind::Keypair).map(|it| json!({ "keypair": it }));
+            Reply::json(200, &json!({ "keypairs": all.collect::<Vec<_>>() }))
+        }
         ("GET", ["os-keypairs", name]) => match state.get(Kind::Keypair, name) {
             Some(keypair) => Reply::json(200, &json!({ "keypair": keypair })),
             None => complaint(404, &format!("Keypair {name} not found for user user-builder")),
