@@ -72,6 +72,22 @@ fn a_spec_becomes_an_image_that_was_booted() {
 }
 
 #[test]
+fn the_answer_file_alone_is_for_other_tools_to_read() {
+    let work = Work::new("ok", "");
+    let shown = |arguments: &[&str]| {
+        let output = work.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let all = shown(&["render", "quick.toml"]);
+    let answer = shown(&["render", "quick.toml", "--answer"]);
+    assert!(answer.starts_with("#imgbuild-quick\nhostname = quickhost\n"), "{answer}");
+    assert!(answer.contains("password = <sensitive:password>"), "{answer}");
+    assert!(!answer.contains("kernel command line"), "{answer}");
+    assert!(all.contains(&answer) && all.contains("# kernel command line"), "{all}");
+}
+
+#[test]
 fn pictures_of_each_phase_are_taken_on_request() {
     let work = Work::new("ok", "[verify]\nconsole = \"quickhost login:\"\n");
     let arguments = ["build", "quick.toml", "--format", "plain", "--screenshots"];

@@ -65,7 +65,7 @@ pub enum Command {
     /// Check specs and answer files; every mistake, each at its line
     Validate(Validate),
     /// Show what the installer will get; secrets are masked
-    Render(SpecArguments),
+    Render(Render),
     /// Show every stage and what it will create; changes nothing
     Plan(Plan),
     /// Build images
@@ -270,6 +270,17 @@ pub enum ReportFormat {
     Human,
     /// A JSON document
     Json,
+}
+
+/// Show what the installer gets.
+#[derive(Debug, Args)]
+pub struct Render {
+    #[command(flatten)]
+    /// The spec
+    pub spec: SpecArguments,
+    /// The answer file alone, for other tools to read
+    #[arg(long)]
+    pub answer: bool,
 }
 
 /// Show a plan.

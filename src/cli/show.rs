@@ -4,9 +4,9 @@ use std::io::Write as _;
 
 use super::{
     Surroundings,
-    arguments::{Plan, ReportFormat, SpecArguments},
+    arguments::{Plan, Render, ReportFormat},
     builds, cloud, doctor,
-    failure::Failure,
+    failure::{Failure, Plain},
     prepare::{self, Prepared},
     print_json,
 };
@@ -20,8 +20,18 @@ use crate::{
 };
 
 /// `imgbuild render`
-pub(super) async fn render(arguments: &SpecArguments, cx: &Surroundings) -> Result<(), Failure> {
-    let all = builds::prepared(arguments, cx).await?;
+pub(super) async fn render(arguments: &Render, cx: &Surroundings) -> Result<(), Failure> {
+    let all = builds::prepared(&arguments.spec, cx).await?;
+    if arguments.answer {
+        let [prepared] = all.as_slice() else {
+            return Err(Failure::usage(Plain::new(
+                format!("--answer is for one build, and there are {}", all.len()),
+                "choose one of them with `--only`",
+            )));
+        };
+        _ = writeln!(std::io::stdout(), "{}", prepared.rendered.masked.trim_end());
+        return prepared.print_findings(cx.colours);
+    }
     for prepared in &all {
         if all.len() > 1 {
             _ = writeln!(std::io::stdout(), "# build: {}", prepared.plan.name);
