@@ -1,6 +1,7 @@
 //! What people type: one function a command, the only reader of environment and paths.
 
 pub mod arguments;
+mod attended;
 mod build;
 mod builds;
 mod check;
