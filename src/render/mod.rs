@@ -204,7 +204,10 @@ fn answer_context(build: &Build, extras: &Extras, view: View) -> Context {
         Source::Package { mirror, .. } => Some(mirror.as_str()),
         Source::Iso { .. } | Source::Kernel { .. } => None,
     };
-    context.insert("source".to_owned(), to_value(serde_json::json!({ "tree": tree })));
+    // The system's public tree, for a medium without packages.
+    let public = build.os.tree_url(build.arch);
+    let source = serde_json::json!({ "tree": tree, "public": public });
+    context.insert("source".to_owned(), to_value(source));
     let mut told = Map::new();
     told.insert("serial".to_owned(), serial_port(build.arch).into());
     if let Some(key) = &extras.ssh_public_key {
