@@ -1,7 +1,7 @@
 //! What imgbuild works out from an answer file alone.
 
 use imgbuild::{
-    answer::{End, Inspection, RemoteView, check, inspect, lint},
+    answer::{End, FindingSeverity, Inspection, RemoteView, check, inspect, lint},
     catalogue::{Catalogue, Dialect},
 };
 use proptest::prelude::*;
@@ -183,6 +183,10 @@ fn agama_and_autoinstall_are_recognised() {
         end: End::Poweroff,
     };
     assert_looks_like("user-data", autoinstall, &expected);
+    // What stands in `debconf-selections` does not make it a preseed.
+    let text = "#cloud-config\nautoinstall:\n  version: 1\n  debconf-selections: |\n    \
+                tasksel tasksel/first multiselect server\n";
+    assert_eq!(look("user-data", text).dialect, Some(Dialect::Autoinstall));
 }
 
 #[test]
@@ -301,6 +305,13 @@ fn mistakes_are_found_at_their_line() {
             "autoinstall::value",
             6,
         ),
+        // Where the schema is closed the installer stops at it.
+        (
+            "ubuntu-24.04",
+            format!("{autoinstall}  keyboard: {{layout: us, colour: red}}\n"),
+            "autoinstall::unknown-key",
+            6,
+        ),
         // YAML as Python reads it.
         ("ubuntu-24.04", format!("{autoinstall}  ssh: {{install-server: yes}}\n"), "", 0),
         (
@@ -372,4 +383,53 @@ fn masked_text_keeps_findings_at_their_lines() {
     let shown = format!("{:?}", miette::Report::new(report));
     assert!(!shown.contains("hunter22"), "{shown}");
     assert!(shown.contains("4 │ reboot"), "{shown}");
+}
+
+#[test]
+fn autoinstall_values_are_what_the_schema_of_subiquity_says() {
+    let os = Catalogue::built_in().get("ubuntu-24.04").unwrap();
+    let start = "#cloud-config\nautoinstall:\n  version: 1\n  shutdown: poweroff\n  \
+                 user-data: {disable_root: false}\n";
+    for (line, is_right) in [
+        ("packages: [vim, '3']", true),
+        ("packages: [3]", false),
+        ("keyboard: {layout: us, toggle: null}", true),
+        ("keyboard: {layout: 0}", false),
+        ("keyboard: {layout: us, variant: null}", false),
+        ("proxy:", true),
+        ("proxy: 3128", false),
+        ("locale: C", true),
+        ("locale:", false),
+        ("kernel: {flavor: hwe}", true),
+        ("kernel: {flavor: hwe, package: linux-generic}", false),
+        ("oem: {install: auto}", true),
+        ("oem: {install: never}", false),
+        ("network: {version: 2, ethernets: {}}", true),
+        ("network: {network: {version: 2}}", true),
+        ("network: {version: 1}", false),
+        ("network: {ethernets: {}}", false),
+        ("apt: {mirror-selection: {primary: [country-mirror, {uri: 'http://a'}]}}", true),
+        ("apt: {mirror-selection: {primary: [{arches: [amd64]}]}}", false),
+        ("apt: {preferences: [{package: a, pin: b, pin-priority: 200}]}", true),
+        ("apt: {preferences: [{package: a, pin: b, pin-priority: high}]}", false),
+        ("identity: {username: a, hostname: b, password: $6$x$y, groups: {append: [c]}}", true),
+        ("identity: {username: a, hostname: b, password: $6$x$y, groups: c}", false),
+        ("late-commands: [reboot, [sh, -c, x]]", true),
+        ("late-commands: [[sh, 1]]", false),
+        ("reporting: {here: {type: print}}", true),
+        ("reporting: {here: {}}", false),
+        ("ubuntu-pro: {token: C1234567890123456789012345}", false),
+        ("ubuntu-pro: {token: C1234567891234567891234567}", true),
+        ("updates: {}", false),
+        ("active-directory: {realm: a}", false),
+        ("source: {name: a}", true),
+    ] {
+        let text = format!("{start}  {line}\n");
+        let found = check(&os, &text);
+        let is_wrong = found.iter().any(|it| {
+            it.severity == FindingSeverity::Error
+                && ["autoinstall::value", "autoinstall::unknown-key"].contains(&it.code)
+        });
+        assert_eq!(!is_wrong, is_right, "{line}: {found:?}");
+    }
 }

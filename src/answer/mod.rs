@@ -94,10 +94,11 @@ fn dialect_of(text: &str) -> Option<Dialect> {
         Some(Dialect::Autoyast)
     } else if agama::is_agama(start) {
         Some(Dialect::Agama)
+    } else if autoinstall::is_autoinstall(start) {
+        // Its `debconf-selections` are what preseeds are made of.
+        Some(Dialect::Autoinstall)
     } else if preseed::is_preseed(text) {
         Some(Dialect::Preseed)
-    } else if autoinstall::is_autoinstall(start) {
-        Some(Dialect::Autoinstall)
     } else if kickstart::is_kickstart(text) {
         Some(Dialect::Kickstart)
     } else {

@@ -21,6 +21,8 @@ use crate::units::{Size, Span};
 pub struct Schema {
     root: Rule,
     definitions: BTreeMap<String, Rule>,
+    /// Whether a scalar is only what it is written as.
+    is_exact: bool,
 }
 
 /// What one place of a document must be.
@@ -93,7 +95,13 @@ impl Schema {
             .flatten()
             .map(|(name, it)| (name.clone(), Rule::new(it)))
             .collect();
-        Self { root: Rule::new(schema), definitions }
+        Self { root: Rule::new(schema), definitions, is_exact: false }
+    }
+
+    /// The same for documents that others read: there an unquoted `8` is a number
+    /// wherever it stands, and nothing is a value where `null` is allowed.
+    pub fn exact(schema: &Json) -> Self {
+        Self { is_exact: true, ..Self::new(schema) }
     }
 
     /// Checks a node whose place is `path`; adds every mistake to `errors`.
@@ -135,7 +143,7 @@ impl Schema {
         if !rule.alternatives.is_empty() {
             return self.any_of(rule, node, place, errors);
         }
-        let Some(value) = Self::typed(rule, node) else {
+        let Some(value) = self.typed(rule, node) else {
             errors.push(Self::wrong_type(outer, rule, node, place));
             return node.to_json();
         };
@@ -150,18 +158,22 @@ impl Schema {
     }
 
     /// A scalar as the JSON that the rule wants; `None` where it is no such type.
-    fn typed(rule: &Rule, node: &Node) -> Option<Json> {
+    fn typed(&self, rule: &Rule, node: &Node) -> Option<Json> {
         if rule.kinds.is_empty() {
             return Some(if node.is_container() { Json::Null } else { node.to_json() });
         }
         let has = |kind| rule.kinds.contains(&kind);
         match &node.value {
-            Value::Null if has(Kind::Null) && rule.kinds.len() == 1 => Some(Json::Null),
+            Value::Null if has(Kind::Null) && (self.is_exact || rule.kinds.len() == 1) => {
+                Some(Json::Null)
+            }
             Value::Bool(_) if has(Kind::Boolean) => Some(node.to_json()),
             Value::Integer(_) if has(Kind::Integer) || has(Kind::Number) => Some(node.to_json()),
             Value::Float(_) if has(Kind::Number) => Some(node.to_json()),
             Value::String(_) if has(Kind::String) => Some(node.to_json()),
-            Value::Bool(_) | Value::Integer(_) | Value::Float(_) if has(Kind::String) => {
+            Value::Bool(_) | Value::Integer(_) | Value::Float(_)
+                if has(Kind::String) && !self.is_exact =>
+            {
                 node.plain.clone().map(Json::String)
             }
             Value::Array(_) if has(Kind::Array) => Some(Json::Null),

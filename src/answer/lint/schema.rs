@@ -22,6 +22,8 @@ struct Known {
     top: Vec<String>,
     /// The sections that a key belongs to.
     within: BTreeMap<String, Vec<String>>,
+    /// Sections in which the installer stops at a key that it does not know.
+    closed: Vec<String>,
 }
 
 static AUTOINSTALL: LazyLock<Known> =
@@ -57,7 +59,13 @@ impl Known {
                 within.entry(key.0.clone()).or_default().push(section.clone());
             }
         }
-        Self { schema: Schema::new(&json), top: sections.keys().cloned().collect(), within }
+        let closed = json.get("closed").and_then(Json::as_array).into_iter().flatten();
+        Self {
+            schema: Schema::exact(&json),
+            top: sections.keys().cloned().collect(),
+            within,
+            closed: closed.filter_map(Json::as_str).map(str::to_owned).collect(),
+        }
     }
 }
 
@@ -120,6 +128,11 @@ fn check(
             gatherer.error(codes.value, span, error.to_string(), help);
             continue;
         }
+        // The last section that begins before it; keys are in the order of the text.
+        let section = error.span().and_then(|at| {
+            let before = node.entries().iter().filter(|it| it.key_span.start < at.start);
+            before.max_by_key(|it| it.key_span.start).map(|it| it.key.as_str())
+        });
         let key = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
         let sections: Vec<_> =
             known.within.get(key).into_iter().flatten().map(String::as_str).collect();
@@ -142,12 +155,12 @@ fn check(
                 known.top.iter().chain(known.within.keys()).map(String::as_str).collect();
             let near = names::nearest(key, &all);
             let help = near.map_or_else(String::new, |it| format!("did you mean `{it}`?"));
-            gatherer.warning(
-                codes.unknown,
-                span,
-                format!("the installer knows no `{key}` here"),
-                help,
-            );
+            let message = format!("the installer knows no `{key}` here");
+            if known.closed.iter().any(|it| Some(it.as_str()) == section) {
+                gatherer.error(codes.unknown, span, message, help);
+            } else {
+                gatherer.warning(codes.unknown, span, message, help);
+            }
         }
     }
 }
