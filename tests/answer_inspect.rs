@@ -136,6 +136,10 @@ fn a_preseed_states_mirror_and_suite() {
         end: End::Reboot,
     };
     assert_looks_like("preseed.cfg", without, &expected);
+    let chosen = "d-i mirror/http/countries select US\nd-i mirror/http/mirror select \
+                  us.archive.ubuntu.com\nd-i mirror/suite string xenial\n";
+    let found = look("preseed.cfg", chosen);
+    assert_eq!(found.tree.unwrap().value, "http://us.archive.ubuntu.com/ubuntu");
     let moving = "d-i mirror/suite string stable\nd-i mirror/http/hostname string ftp.debian.org\n";
     assert_eq!(look("preseed.cfg", moving).doubts.len(), 1);
 }
@@ -312,6 +316,12 @@ fn mistakes_are_found_at_their_line() {
             "autoinstall::unknown-key",
             6,
         ),
+        (
+            "ubuntu-24.04",
+            format!("{autoinstall}  keyboard: {{layout: us}}\n  colour: red\n"),
+            "autoinstall::unknown-key",
+            7,
+        ),
         // YAML as Python reads it.
         ("ubuntu-24.04", format!("{autoinstall}  ssh: {{install-server: yes}}\n"), "", 0),
         (
@@ -423,6 +433,7 @@ fn autoinstall_values_are_what_the_schema_of_subiquity_says() {
         ("updates: {}", false),
         ("active-directory: {realm: a}", false),
         ("source: {name: a}", true),
+        ("keyboard: {layout: us}\n  colour: red", true),
     ] {
         let text = format!("{start}  {line}\n");
         let found = check(&os, &text);

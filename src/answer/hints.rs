@@ -143,7 +143,15 @@ mod tests {
             ("http://dl.rockylinux.org/pub/rocky/8.9/BaseOS/x86_64/os/", "rocky-8"),
             ("https://yum.oracle.com/repo/OracleLinux/OL9/baseos/latest/x86_64/", "oracle-9"),
             ("http://example.com/rhel-6.4/", "rhel-6.4"),
-            ("http://download.example.com/released/RHEL-5-Server/U9/x86_64/os/", "rhel-5.11"),
+            ("http://download.example.com/released/RHEL-5-Server/U9/x86_64/os/", "rhel-5.9"),
+            ("http://a/RHEL-4/U8/AS/x86_64/tree", "rhel-4.8"),
+            ("http://a/links/RHEL4u8-x86_64/", "rhel-4.8"),
+            ("http://a/rhel/4/u8/x86_64", "rhel-4.8"),
+            ("http://a/RHEL-5-Server/x86_64", "rhel-5.11"),
+            ("http://a/content/dist/rhel/server/6/6.4/x86_64/kickstart/", "rhel-6.4"),
+            ("http://a/content/dist/rhel/server/7/7Server/x86_64/os/", "rhel-7.9"),
+            ("http://a/fedora/linux/releases/test/43_Beta/Server/x86_64/os/", "fedora-43"),
+            ("http://a/f20/", "fedora-20"),
         ] {
             let found = of_url(url, Dialect::Kickstart, &catalogue).map(|it| it.id.clone());
             assert_eq!(found.as_deref(), Some(id), "{url}");
@@ -157,6 +165,8 @@ mod tests {
             ("fedora-18-jeos.ks", Dialect::Kickstart, "fedora-18"),
             ("rhel-6.4-jeos.ks", Dialect::Kickstart, "rhel-6.4"),
             ("#version=RHEL9", Dialect::Kickstart, "rhel-9"),
+            ("# RHEL 4 U8, by hand", Dialect::Kickstart, "rhel-4.8"),
+            ("# Red Hat Enterprise Linux 5 Update 9", Dialect::Kickstart, "rhel-5.9"),
             ("# Kickstart for CentOS Stream 9", Dialect::Kickstart, "centos-stream-9"),
             ("almalinux-9.gencloud.ks", Dialect::Kickstart, "alma-9"),
             ("almalinux_kitten_10.ks", Dialect::Kickstart, "alma-kitten-10"),

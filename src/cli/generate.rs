@@ -107,7 +107,10 @@ fn source(
         .or_else(|| os.tree_url(Arch::default()));
     let tree = tree.ok_or_else(|| {
         Failure::usage(Plain::new(
-            format!("no install tree in `{path}`"),
+            match inspection.doubts.first() {
+                Some(it) => format!("no install tree in `{path}` (line {}: {})", it.line, it.value),
+                None => format!("no install tree in `{path}`"),
+            },
             format!("add --source.tree URL or --source.iso PATH, or {}", tree_directive(os)),
         ))
     })?;
@@ -227,5 +230,15 @@ mod tests {
                 is_whole
             );
         }
+    }
+
+    #[test]
+    fn why_there_is_no_tree_is_told() {
+        let text = "nfs --server=a --dir=/rhel-5.9/os\nrootpw --lock\npoweroff\n%packages\n";
+        let catalogue = Catalogue::built_in();
+        let made =
+            spec_of_answer_file(Utf8Path::new("my.ks"), text, &Overrides::default(), &catalogue);
+        let error = made.err().map(|it| format!("{it:?}")).unwrap_or_default();
+        assert!(error.contains("line 1: takes its packages from a place"), "{error}");
     }
 }

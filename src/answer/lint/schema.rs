@@ -128,9 +128,9 @@ fn check(
             gatherer.error(codes.value, span, error.to_string(), help);
             continue;
         }
-        // The last section that begins before it; keys are in the order of the text.
+        // The last section that begins before it.
         let section = error.span().and_then(|at| {
-            let before = node.entries().iter().filter(|it| it.key_span.start < at.start);
+            let before = node.entries().iter().filter(|it| it.key_span.start <= at.start);
             before.max_by_key(|it| it.key_span.start).map(|it| it.key.as_str())
         });
         let key = text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);

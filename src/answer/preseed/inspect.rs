@@ -86,7 +86,12 @@ fn tree(
         return;
     }
     let protocol = preseed.get("mirror/protocol").map_or("http", |it| it.value.as_str());
-    let find = |protocol: &str, what: &str| preseed.get(&format!("mirror/{protocol}/{what}"));
+    let find = |protocol: &str, what: &str| {
+        let get = |what: &str| preseed.get(&format!("mirror/{protocol}/{what}"));
+        // One of the list of a country, which is a host as well.
+        let chosen = || get("mirror").filter(|it| it.value.contains('.'));
+        get(what).or_else(|| (what == "hostname").then(chosen).flatten())
+    };
     let protocol = ["http", "https", "ftp"]
         .into_iter()
         .find(|it| *it == protocol && find(it, "hostname").is_some())
