@@ -177,6 +177,8 @@ fn agama_and_autoinstall_are_recognised() {
         end: End::Poweroff,
     };
     assert_looks_like("leap.json", agama, &expected);
+    let rolling = agama.replace("openSUSE_Leap", "Tumbleweed");
+    assert_eq!(look("x.json", &rolling).os_id().as_deref(), Some("opensuse-tumbleweed-agama"));
     let autoinstall = "#cloud-config\nautoinstall:\n  version: 1\n  identity:\n    \
                        hostname: a\n    username: b\n    password: $6$x$y\n  apt:\n    \
                        sources_list: |\n      deb http://a/ubuntu noble main\n  shutdown: poweroff\n";
