@@ -1,17 +1,15 @@
 //! What URLs, comments and file names say of a system.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use regex::{Captures, Regex};
+use regex::bytes::{Captures, Regex, RegexBuilder};
 use serde::Deserialize;
 
 use crate::catalogue::{Catalogue, Dialect, Os, fill};
 
-static HINTS: LazyLock<Hints> = LazyLock::new(|| {
+static HINTS: LazyLock<HintFile> = LazyLock::new(|| {
     // A test reads the file; a mistake in it would cost guesses only.
-    let file: HintFile =
-        toml::from_str(include_str!("../../data/answer/hints.toml")).unwrap_or_default();
-    Hints { url: compiled(file.url), words: compiled(file.words) }
+    toml::from_str(include_str!("../../data/answer/hints.toml")).unwrap_or_default()
 });
 
 #[derive(Default, Deserialize)]
@@ -26,15 +24,17 @@ struct HintFile {
 struct Hint {
     pattern: String,
     id: String,
+    /// The pattern made ready, once it is asked for.
+    #[serde(skip)]
+    regex: OnceLock<Option<Regex>>,
 }
 
-struct Hints {
-    url: Vec<(Regex, String)>,
-    words: Vec<(Regex, String)>,
-}
-
-fn compiled(hints: Vec<Hint>) -> Vec<(Regex, String)> {
-    hints.into_iter().filter_map(|it| Some((Regex::new(&it.pattern).ok()?, it.id))).collect()
+impl Hint {
+    /// Digits and letters of ASCII are enough, and a tenth of the work to make ready.
+    fn regex(&self) -> Option<&Regex> {
+        let made = || RegexBuilder::new(&self.pattern).unicode(false).build().ok();
+        self.regex.get_or_init(made).as_ref()
+    }
 }
 
 /// The system that a URL is of.
@@ -69,20 +69,18 @@ pub(super) fn of_codename(
     systems.find(|it| it.dialect == dialect && it.codename.as_deref() == Some(plain)).cloned()
 }
 
-fn first(
-    hints: &[(Regex, String)],
-    text: &str,
-    dialect: Dialect,
-    catalogue: &Catalogue,
-) -> Option<Arc<Os>> {
-    hints.iter().find_map(|(pattern, id)| {
-        let found = pattern.captures(text)?;
-        named(&filled(id, &found), dialect, catalogue)
+fn first(hints: &[Hint], text: &str, dialect: Dialect, catalogue: &Catalogue) -> Option<Arc<Os>> {
+    hints.iter().find_map(|hint| {
+        let found = hint.regex()?.captures(text.as_bytes())?;
+        named(&filled(&hint.id, &found), dialect, catalogue)
     })
 }
 
 fn filled(id: &str, found: &Captures<'_>) -> String {
-    fill(id, |name| Some(found.name(name).map_or("", |it| it.as_str()).to_ascii_lowercase()))
+    fill(id, |name| {
+        let group = found.name(name).map_or(&[][..], |it| it.as_bytes());
+        Some(String::from_utf8_lossy(group).to_ascii_lowercase())
+    })
 }
 
 /// A system by a name that may be more exact than the catalogue's.
@@ -116,7 +114,7 @@ mod tests {
     fn the_data_file_is_right() {
         let file: HintFile = toml::from_str(include_str!("../../data/answer/hints.toml")).unwrap();
         for hint in file.url.iter().chain(&file.words) {
-            Regex::new(&hint.pattern).unwrap();
+            assert!(hint.regex().is_some(), "{}", hint.pattern);
         }
     }
 

@@ -1,6 +1,10 @@
 //! What is checked once a command's options are read: `data/kickstart/rules.toml`.
 
-use std::{collections::HashMap, ops::Range, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{LazyLock, OnceLock},
+};
 
 use regex::Regex;
 use serde::Deserialize;
@@ -54,14 +58,28 @@ struct Values {
     pattern: Pattern,
 }
 
-/// A regular expression in a data file.
-#[derive(Debug)]
-struct Pattern(Regex);
+/// A regular expression in a data file, made ready when it is first asked for:
+/// one kickstart needs few of them.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+struct Pattern {
+    text: String,
+    regex: OnceLock<Option<Regex>>,
+}
 
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Regex::new(&text).map(Self).map_err(serde::de::Error::custom)
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        Self { text, regex: OnceLock::new() }
+    }
+}
+
+impl Pattern {
+    fn regex(&self) -> Option<&Regex> {
+        self.regex.get_or_init(|| Regex::new(&self.text).ok()).as_ref()
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        self.regex().is_some_and(|it| it.is_match(text))
     }
 }
 
@@ -170,7 +188,7 @@ impl Rule {
         }
         let bad = |values: &Values, wanted: bool| -> Option<Range<usize>> {
             let all = given.values(&values.option, parser).into_iter();
-            let mut wrong = all.filter(|it: &&Word| values.pattern.0.is_match(&it.text) != wanted);
+            let mut wrong = all.filter(|it: &&Word| values.pattern.is_match(&it.text) != wanted);
             wrong.next().map(|it| it.span.clone())
         };
         if let Some(at) = self.refuse.as_ref().and_then(|it| bad(it, false)) {
@@ -201,6 +219,10 @@ mod tests {
     #[test]
     fn the_data_file_is_right() {
         let text = include_str!("../../../data/kickstart/rules.toml");
-        assert!(toml::from_str::<RuleFile>(text).unwrap().rule.len() > 30);
+        let rules = toml::from_str::<RuleFile>(text).unwrap().rule;
+        assert!(rules.len() > 30);
+        for values in rules.iter().flat_map(|it| [&it.refuse, &it.allow]).flatten() {
+            assert!(values.pattern.regex().is_some(), "{:?}", values.pattern);
+        }
     }
 }
