@@ -255,6 +255,8 @@ fn mistakes_are_found_at_their_line() {
             "kickstart::unknown-command",
             7,
         ),
+        ("rhel-9", format!("{kickstart}autopart\npart / --size=1\n"), "kickstart::options", 8),
+        ("rhel-5.9", format!("{kickstart}autopart\npart / --size=1\n"), "", 0),
         ("rhel-9", format!("{kickstart}autopart\ninstall\n"), "kickstart::removed-command", 8),
         ("rhel-8", format!("{kickstart}autopart\ninstall\n"), "kickstart::deprecated-command", 8),
         ("rhel-9", format!("{kickstart}autopart\n%post\necho\n"), "kickstart::no-end", 8),

@@ -274,6 +274,9 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
     let id = fill(row.id.as_deref().unwrap_or("{family}-{version}"), known);
     let known = |name: &str| if name == "id" { Some(id.clone()) } else { known(name) };
     let text = |it: &str| -> Result<String, Problem> {
+        if !it.contains('{') {
+            return Ok(it.to_owned());
+        }
         let filled = fill(it, known);
         if let Some(place) = places(&filled).find(|it| !LATER.contains(&it.name)) {
             return Err(Problem::Value {

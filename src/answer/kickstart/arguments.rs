@@ -33,7 +33,7 @@ impl Given {
         if name == "@" {
             return !self.positional.is_empty();
         }
-        let first = parser.options.iter().find(|it| it.names.iter().any(|it| it == name));
+        let first = parser.options.iter().find(|it| it.names.contains(&name));
         first
             .and_then(|it| it.names.first())
             .is_some_and(|first| self.options.iter().any(|(given, ..)| given == first))
@@ -44,7 +44,7 @@ impl Given {
         if name == "@" {
             return self.positional.iter().collect();
         }
-        let first = parser.options.iter().find(|it| it.names.iter().any(|it| it == name));
+        let first = parser.options.iter().find(|it| it.names.contains(&name));
         let first = first.and_then(|it| it.names.first());
         let of = |given: &&'static str| first.is_some_and(|it| it == given);
         self.options.iter().filter(|it| of(&it.0)).filter_map(|it| it.1.as_ref()).collect()
@@ -113,7 +113,7 @@ pub(crate) fn read(parser: &'static Parser, words: &[Word]) -> Result<Given, Bad
             }
             Kind::Option(option, value) => {
                 at += 1;
-                let name = option.names.first().map_or("", String::as_str);
+                let name = option.names.first().copied().unwrap_or_default();
                 if option.deprecated {
                     given.deprecated.push((name, (*word).clone()));
                 }
@@ -151,7 +151,7 @@ pub(crate) fn read(parser: &'static Parser, words: &[Word]) -> Result<Given, Bad
         next_positional = positional.next();
     }
     for option in parser.options.iter().filter(|it| it.required) {
-        let name = option.names.first().map_or("", String::as_str);
+        let name = option.names.first().copied().unwrap_or_default();
         if !given.options.iter().any(|it| it.0 == name) {
             let message = format!("`{name}` is missing");
             return Err(BadArgument { message, word: None });
@@ -177,8 +177,7 @@ fn kind(parser: &'static Parser, word: &Word) -> Result<Kind, BadArgument> {
     if !text.starts_with('-') || text.len() == 1 {
         return Ok(Kind::Argument);
     }
-    let exact =
-        |name: &str| parser.options.iter().rev().find(|it| it.names.iter().any(|it| it == name));
+    let exact = |name: &str| parser.options.iter().rev().find(|it| it.names.contains(&name));
     if let Some(option) = exact(text) {
         return Ok(Kind::Option(option, None));
     }
@@ -199,7 +198,7 @@ fn kind(parser: &'static Parser, word: &Word) -> Result<Kind, BadArgument> {
         [(_, option)] => return Ok(Kind::Option(option, value)),
         [] => {}
         several => {
-            let names: Vec<_> = several.iter().map(|it| it.0.as_str()).collect();
+            let names: Vec<_> = several.iter().map(|it| *it.0).collect();
             return Err(bad(format!("`{name}` may be `{}`", names.join("` or `")), word));
         }
     }
@@ -212,7 +211,7 @@ fn kind(parser: &'static Parser, word: &Word) -> Result<Kind, BadArgument> {
 }
 
 fn check_value(option: &Opt, name: &str, value: &Word) -> Result<(), BadArgument> {
-    let is_right = match option.kind.as_deref() {
+    let is_right = match option.kind {
         Some("int") => value.text.trim().replace('_', "").parse::<i64>().is_ok(),
         Some("float") => value.text.trim().parse::<f64>().is_ok(),
         Some("bool") => matches!(
@@ -222,19 +221,15 @@ fn check_value(option: &Opt, name: &str, value: &Word) -> Result<(), BadArgument
         _ => true,
     };
     if !is_right {
-        let what = if option.kind.as_deref() == Some("bool") { "yes or no" } else { "a number" };
+        let what = if option.kind == Some("bool") { "yes or no" } else { "a number" };
         return Err(bad(format!("the value of `{name}` is not {what}"), value));
     }
     check_choice(option.choices.as_ref(), name, value)
 }
 
-fn check_choice(
-    choices: Option<&Vec<String>>,
-    name: &str,
-    value: &Word,
-) -> Result<(), BadArgument> {
+fn check_choice(choices: Option<&Vec<&str>>, name: &str, value: &Word) -> Result<(), BadArgument> {
     match choices {
-        Some(choices) if !choices.contains(&value.text) => {
+        Some(choices) if !choices.contains(&value.text.as_str()) => {
             Err(bad(format!("`{name}` is one of `{}`", choices.join("`, `")), value))
         }
         _ => Ok(()),

@@ -10,27 +10,27 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../../data/kickstart/commands.json")).unwrap_or_default()
 });
 
-/// The table.
+/// The table. Its words are those of the file: nothing is copied.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Table {
     /// What it was made from.
     #[expect(dead_code, reason = "for the reader of the file")]
-    source: String,
-    versions: HashMap<String, Version>,
-    classes: Vec<Vec<String>>,
+    source: &'static str,
+    versions: HashMap<&'static str, Version>,
+    classes: Vec<Vec<&'static str>>,
     parsers: Vec<Parser>,
 }
 
 /// One release.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 struct Version {
     #[expect(dead_code, reason = "orders releases for the reader of the file")]
     number: u32,
     needs_end: bool,
-    commands: HashMap<String, Entry>,
-    sections: HashMap<String, Option<usize>>,
+    commands: HashMap<&'static str, Entry>,
+    sections: HashMap<&'static str, Option<usize>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +53,7 @@ pub(crate) enum Fate {
 
 /// What a command takes.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 pub(crate) struct Parser {
     pub(crate) options: Vec<Opt>,
     pub(crate) positional: Vec<Positional>,
@@ -65,12 +65,12 @@ pub(crate) struct Parser {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Opt {
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<&'static str>,
     #[serde(default)]
     pub(crate) nargs: Nargs,
     #[serde(rename = "type")]
-    pub(crate) kind: Option<String>,
-    pub(crate) choices: Option<Vec<String>>,
+    pub(crate) kind: Option<&'static str>,
+    pub(crate) choices: Option<Vec<&'static str>>,
     #[serde(default)]
     pub(crate) required: bool,
     #[serde(default)]
@@ -86,15 +86,15 @@ pub(crate) struct Positional {
     pub(crate) nargs: Nargs,
     #[serde(rename = "type")]
     #[expect(dead_code, reason = "no such argument has a type that can fail")]
-    kind: Option<String>,
-    pub(crate) choices: Option<Vec<String>>,
+    kind: Option<&'static str>,
+    pub(crate) choices: Option<Vec<&'static str>>,
 }
 
 /// Options of which one may be there.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, bound(deserialize = "'de: 'static"))]
 pub(crate) struct Group {
-    pub(crate) names: Vec<String>,
+    pub(crate) names: Vec<&'static str>,
     pub(crate) required: bool,
 }
 
@@ -116,15 +116,32 @@ pub(crate) enum Nargs {
 
 impl<'de> Deserialize<'de> for Nargs {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        match (value.as_u64(), value.as_str()) {
-            (Some(0), _) => Ok(Self::Zero),
-            (Some(1), _) => Ok(Self::One),
-            (_, Some("?")) => Ok(Self::Maybe),
-            (_, Some("*" | "...")) => Ok(Self::Any),
-            (_, Some("+")) => Ok(Self::Some),
-            _ => Err(serde::de::Error::custom(format!("`{value}` is no number of values"))),
+        struct Count;
+        impl serde::de::Visitor<'_> for Count {
+            type Value = Nargs;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("0, 1, `?`, `*`, `...` or `+`")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, count: u64) -> Result<Nargs, E> {
+                match count {
+                    0 => Ok(Nargs::Zero),
+                    1 => Ok(Nargs::One),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Unsigned(count), &self)),
+                }
+            }
+
+            fn visit_str<E: serde::de::Error>(self, count: &str) -> Result<Nargs, E> {
+                match count {
+                    "?" => Ok(Nargs::Maybe),
+                    "*" | "..." => Ok(Nargs::Any),
+                    "+" => Ok(Nargs::Some),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(count), &self)),
+                }
+            }
         }
+        deserializer.deserialize_any(Count)
     }
 }
 
@@ -141,7 +158,7 @@ pub(crate) struct Known {
     pub(crate) fate: Option<Fate>,
     /// What it takes.
     pub(crate) parser: Option<&'static Parser>,
-    classes: &'static [String],
+    classes: &'static [&'static str],
 }
 
 /// What the heading of a section takes.
@@ -156,7 +173,7 @@ pub(crate) enum SectionForm {
 impl Known {
     /// Whether it works like this class of pykickstart.
     pub(crate) fn is_a(&self, class: &str) -> bool {
-        self.classes.iter().any(|it| it == class)
+        self.classes.contains(&class)
     }
 }
 
@@ -190,7 +207,7 @@ impl Release {
 
     /// The names of its commands.
     pub(crate) fn commands(self) -> impl Iterator<Item = &'static str> {
-        self.version.commands.keys().map(String::as_str)
+        self.version.commands.keys().copied()
     }
 }
 

@@ -58,6 +58,7 @@ fn one(
         unknown(command, Some(release), title, gatherer);
         return;
     };
+    seen.add(name);
     match known.fate {
         Some(Fate::Removed) => {
             gatherer.error(
@@ -146,8 +147,7 @@ fn read(
         let option = word.text.split('=').next().unwrap_or_default();
         // What is no option may be a password in the wrong place.
         let what = if option.starts_with('-') { format!("`{option}`") } else { "this".to_owned() };
-        let names: Vec<_> =
-            parser.options.iter().flat_map(|it| it.names.iter().map(String::as_str)).collect();
+        let names: Vec<_> = parser.options.iter().flat_map(|it| it.names.iter().copied()).collect();
         let near = crate::spec::names::nearest(option, &names);
         gatherer.error(
             "kickstart::unknown-option",

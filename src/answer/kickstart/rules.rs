@@ -1,7 +1,7 @@
 //! What is checked once a command's options are read: `data/kickstart/rules.toml`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{LazyLock, OnceLock},
 };
@@ -40,6 +40,8 @@ struct Rule {
     needs: Vec<String>,
     #[serde(default)]
     conflict: Vec<String>,
+    #[serde(default)]
+    not_after: Vec<String>,
     arguments: Option<(usize, usize)>,
     refuse: Option<Values>,
     allow: Option<Values>,
@@ -92,9 +94,21 @@ pub(crate) enum Place {
     Word(Range<usize>),
 }
 
-/// Names that must not be given twice, by command and option.
+/// What earlier lines have.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<(String, String), Vec<String>>);
+pub(crate) struct Seen {
+    /// Names that must not be given twice, by command and option.
+    names: HashMap<(String, String), Vec<String>>,
+    /// The commands, whatever is wrong with them.
+    commands: HashSet<String>,
+}
+
+impl Seen {
+    /// Adds a command.
+    pub(crate) fn add(&mut self, command: &str) {
+        self.commands.insert(command.to_owned());
+    }
+}
 
 /// Whether a command takes as many arguments as one likes.
 pub(crate) fn takes_more(command: &str) -> bool {
@@ -135,7 +149,7 @@ pub(crate) fn discouraged_in(
 ) -> Vec<(&'static str, Range<usize>)> {
     let takes = |option: &str| {
         let mut all = parser.options.iter().filter(|it| !it.deprecated);
-        all.any(|it| it.names.iter().any(|it| it == option))
+        all.any(|it| it.names.contains(&option))
     };
     let rules = RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == section));
     rules
@@ -177,6 +191,9 @@ impl Rule {
         if !self.needs.is_empty() && !self.needs.iter().any(|it| has(&it)) {
             return Some(Place::Command);
         }
+        if self.not_after.iter().any(|it| seen.commands.contains(it)) {
+            return Some(Place::Command);
+        }
         if self.conflict.iter().filter(has).count() > 1 {
             return Some(Place::Command);
         }
@@ -203,7 +220,7 @@ impl Rule {
             return None;
         }
         let key = (self.commands.join(" "), option.clone());
-        let names = seen.0.entry(key).or_default();
+        let names = seen.names.entry(key).or_default();
         if names.contains(&value.text) {
             return Some(Place::Word(value.span.clone()));
         }
