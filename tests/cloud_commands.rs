@@ -104,13 +104,16 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_cloud_of_pretence_is_served_until_it_is_interrupted() {
     let folder = Folder::new();
-    let mut child = folder.imgbuild(&["test", "--fake-cloud"]).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let yaml: Vec<_> = lines.by_ref().take_while(|it| !it.contains("project_name")).collect();
-    assert_eq!(yaml[0], "clouds:", "{yaml:?}");
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    assert!(child.wait().unwrap().success());
+    // As soon as it says that it serves, it ends as it is told to.
+    for signal in ["-INT", "-TERM"].repeat(5) {
+        let mut child = folder.imgbuild(&["test", "--fake-cloud"]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().as_deref(), Some("clouds:"));
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let ended = child.wait().unwrap();
+        assert!(ended.success(), "{signal}: {ended}");
+    }
 }
 
 #[test]

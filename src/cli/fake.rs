@@ -3,6 +3,7 @@
 use std::{io::Write as _, time::Duration};
 
 use camino::Utf8Path;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     arguments::Test,
@@ -22,6 +23,11 @@ pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
             .map_err(|it| Failure::failed(Plain::io("cannot read what guests say", it)))?;
         manners.console = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
     }
+    // Listened for before anybody is told that it serves: who reads that may end it.
+    let listen =
+        |kind| signal(kind).map_err(|it| Failure::failed(Plain::io("cannot wait for signals", it)));
+    let mut interrupts = listen(SignalKind::interrupt())?;
+    let mut terminations = listen(SignalKind::terminate())?;
     let cloud = FakeCloud::start_at(manners, arguments.port).await.map_err(|it| {
         Failure::failed(Plain::io(format!("cannot listen on port {}", arguments.port), it))
     })?;
@@ -38,9 +44,11 @@ pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
         _ = write!(out, "{yaml}").and_then(|()| out.flush());
         _ = writeln!(err, "serving; Ctrl-C ends it");
     }
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|it| Failure::failed(Plain::io("cannot wait for Ctrl-C", it)))
+    tokio::select! {
+        _ = interrupts.recv() => {}
+        _ = terminations.recv() => {}
+    }
+    Ok(())
 }
 
 /// In one step: whoever waits for the file finds all of it.
