@@ -172,8 +172,8 @@ async fn nothing_of_what_reaches_a_result_is_lost_when_requests_fail() {
 
 #[tokio::test]
 async fn a_guest_that_is_not_reached_is_told_with_what_ssh_said() {
-    let proof = "[verify]\nssh = { user = \"root\" }\ntimeout = \"5s\"\n";
-    let stage = "[[stages]]\nname = \"change\"\nafter = \"install\"\ntimeout = \"5s\"\n\
+    let proof = "[verify]\nssh = { user = \"root\" }\ntimeout = \"10s\"\n";
+    let stage = "[[stages]]\nname = \"change\"\nafter = \"install\"\ntimeout = \"10s\"\n\
                  ssh = { run = [\"true\"], keep = true }\n";
     let before = things(&FakeCloud::start(manners()).await.unwrap());
     for more in [proof, stage] {
