@@ -190,18 +190,23 @@ async fn a_guest_that_is_not_reached_is_told_with_what_ssh_said() {
     }
 }
 
+/// Waits until a build has the address of the server that it tries to reach.
+async fn is_addressed(cloud: &FakeCloud) {
+    let made = async {
+        while !things(cloud).iter().any(|it| it.0 == "floating ip") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), made).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_a_killed_build_made_to_reach_a_guest_is_given_back() {
     let before = things(&FakeCloud::start(manners()).await.unwrap());
     let more = format!("[verify]\nssh = {{ user = \"root\" }}\n{FLOATING}");
     let (cloud, work, mut build) = prepared(&more, NO_WAY, &[]).await;
     let mut child = build.spawn().unwrap();
-    let is_addressed = async {
-        while !things(&cloud).iter().any(|it| it.0 == "floating ip") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), is_addressed).await.unwrap();
+    is_addressed(&cloud).await;
     child.kill().await.unwrap();
     let left: Vec<_> = things(&cloud).into_iter().filter(|it| !before.contains(it)).collect();
     for kind in ["keypair", "security group", "floating ip", "server"] {
@@ -260,12 +265,7 @@ async fn what_builds_left_whose_journals_are_lost_is_found_by_its_names() {
     let more = format!("[verify]\nssh = {{ user = \"root\" }}\n{FLOATING}");
     let (cloud, work, mut build) = prepared(&more, NO_WAY, &[]).await;
     let mut child = build.spawn().unwrap();
-    let is_addressed = async {
-        while !things(&cloud).iter().any(|it| it.0 == "floating ip") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), is_addressed).await.unwrap();
+    is_addressed(&cloud).await;
     let lost = ["cleanup", "--cloud", "fake", "--lost", "0s"];
     // A build that is at work here is left alone.
     let output = command(&work, &lost).output().await.unwrap();

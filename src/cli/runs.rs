@@ -213,14 +213,13 @@ async fn give_back_lost(
     for Lost { resource, .. } in lost {
         match release.release_now(&resource).await {
             Ok(()) => {
-                _ = writeln!(
-                    std::io::stdout(),
-                    "given back: {:?} {}",
-                    resource.kind,
-                    resource.name
-                );
+                let Resource { kind, name, .. } = &resource;
+                _ = writeln!(std::io::stdout(), "given back: {kind:?} {name}");
             }
-            Err(_) => left.push(resource),
+            Err(error) => {
+                _ = writeln!(std::io::stderr(), "{}", error.causes().join(": "));
+                left.push(resource);
+            }
         }
     }
     Ok(left)
