@@ -37,7 +37,9 @@ true) exit 0 ;;
 esac
 exit 0
 "#;
-/// One that never reaches anybody.
+/// What `ansible-playbook` is: it writes down what it was asked.
+const PLAYBOOK: &str = "#!/bin/sh\necho \"$@\" >> \"$HOME/asked\"\n";
+/// An `ssh` that never reaches anybody.
 const NO_WAY: &str = r#"#!/bin/sh
 echo "ssh: connect to host 172.24.4.99 port 22: No route to host" >&2
 exit 255
@@ -57,10 +59,13 @@ async fn prepared(
     }
     let work = Work::new("ok", more);
     fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml()).unwrap();
-    let program = work.path("bin/ssh");
     fs_err::create_dir(work.path("bin")).unwrap();
-    fs_err::write(&program, ssh).unwrap();
-    fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, text) in [("ssh", ssh), ("ansible-playbook", PLAYBOOK)] {
+        let program = work.path(&format!("bin/{name}"));
+        fs_err::write(&program, text).unwrap();
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs_err::write(work.path("site.yml"), "[]\n").unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}", work.path("bin").display());
     let mut build = command(&work, &BUILD);
@@ -127,16 +132,23 @@ async fn a_result_that_lacks_something_is_not_kept() {
 
 #[tokio::test]
 async fn a_stage_works_in_the_installed_server_before_it_is_captured() {
-    let more = "[[stages]]\nname = \"change\"\nafter = \"install\"\n\
-                ssh = { run = [\"echo changed > /etc/stage\"], keep = true }\n\
-                [platform.openstack]\nfloating-ip = \"public\"\n";
+    let stage = |work: &str, more: &str| {
+        format!("[[stages]]\nname = \"change\"\nafter = \"install\"\n{work}\n{FLOATING}{more}")
+    };
+    let ssh = "ssh = { run = [\"echo changed > /etc/stage\"], keep = true }";
+    let ansible = "ansible = { playbook = \"site.yml\", keep = true }";
+    let over_ssh = "root@172.24.4.99 echo changed > /etc/stage";
     let before = things(&FakeCloud::start(manners()).await.unwrap());
-    for more in [more.to_owned(), format!("{more}volume-backed = true\n")] {
+    for (more, wanted) in [
+        (stage(ssh, ""), over_ssh),
+        (stage(ssh, "volume-backed = true\n"), over_ssh),
+        (stage(ansible, ""), "ansible_host=172.24.4.99 ansible_port=22 ansible_user=root"),
+    ] {
         let (cloud, work, output) = reached(&more, &[]).await;
         let said = text(&output.stderr);
         assert!(output.status.success(), "{said}");
         let asked = fs_err::read_to_string(work.path("asked")).unwrap();
-        assert!(asked.contains("root@172.24.4.99 echo changed > /etc/stage"), "{asked}");
+        assert!(asked.contains(wanted), "{asked}");
         assert!(asked.trim_end().ends_with("poweroff"), "{asked}");
         let mut after = things(&cloud);
         after.retain(|it| !before.contains(it));
