@@ -99,7 +99,7 @@ fn source_of(os: &Os) -> &'static str {
 /// Every system, with its defaults and with every variable.
 fn every_answer_file() -> Vec<(Arc<Os>, Build, String)> {
     let mut all = Vec::new();
-    for os in Catalogue::built_in().systems() {
+    for os in &Catalogue::built_in().systems() {
         let least = format!("version = 1\nname = \"x\"\nos = \"{}\"\n{}", os.id, source_of(os));
         for build in [build(&least, &[]), with_everything(&os.id, "bios")] {
             let text = assert_is_clean(&build);

@@ -274,8 +274,8 @@ async fn boot(stand: &Stand, os: &Os, catalogue: &Catalogue) {
 }
 
 fn rows(catalogue: &Catalogue) -> Vec<Arc<Os>> {
-    let on_pcs = catalogue.systems().iter().filter(|it| it.arches.contains(&Arch::X86_64));
-    on_pcs.cloned().collect()
+    let on_pcs = catalogue.systems().into_iter().filter(|it| it.arches.contains(&Arch::X86_64));
+    on_pcs.collect()
 }
 
 #[tokio::test]

@@ -44,11 +44,11 @@ pub(super) fn inspect(inspection: &mut Inspection, text: &str, catalogue: &Catal
         };
         let newest = catalogue
             .systems()
-            .iter()
+            .into_iter()
             .find(|it| it.dialect == Dialect::Agama && it.id.starts_with(id));
         let span = place_of(text, product);
         if let Some(os) = newest {
-            inspection.state_os(os, text, span, "product.id".to_owned());
+            inspection.state_os(&os, text, span, "product.id".to_owned());
         } else {
             let doubt = format!("the product `{product}` is not in the catalogue");
             inspection.doubts.push(Stated::new(doubt, text, span, "product.id"));

@@ -65,8 +65,7 @@ pub(super) fn of_codename(
         .split_once('-')
         .filter(|it| ["updates", "security", "proposed", "backports"].contains(&it.1))
         .map_or(codename.as_str(), |it| it.0);
-    let mut systems = catalogue.systems().iter();
-    systems.find(|it| it.dialect == dialect && it.codename.as_deref() == Some(plain)).cloned()
+    catalogue.of_codename(plain).find(|it| it.dialect == dialect)
 }
 
 fn first(hints: &[Hint], text: &str, dialect: Dialect, catalogue: &Catalogue) -> Option<Arc<Os>> {

@@ -4,7 +4,7 @@
 //! systems by `extends`. Tables are merged key by key, lists and values replaced.
 //! `{version}` and the like are filled in at the end, with the row's own values.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, de};
 use toml::Spanned;
@@ -230,54 +230,159 @@ pub(super) enum Problem {
     Value { message: String, help: String },
 }
 
-/// Lays a row over all that it extends. `find` looks a name up; what it finds
-/// is resolved already or in a file before this one.
-pub(super) fn resolve<'a>(
-    row: &Row,
-    find: &dyn Fn(&str) -> Option<Cow<'a, Row>>,
-    depth: usize,
-) -> Result<Row, Problem> {
-    let names = row.extends.as_ref().map(|it| it.0.clone()).unwrap_or_default();
-    let mut whole = Row { extends: None, ..row.clone() };
-    for name in names {
-        // Deeper than this only a circle is.
-        let base = (depth < 16).then(|| find(name.get_ref())).flatten();
-        let base = base.ok_or(Problem::Extends(name))?;
-        // What is resolved already is not copied once more: a start of imgbuild
-        // goes through all systems.
-        whole = match base.extends {
-            Some(_) => whole.over(&resolve(&base, find, depth + 1)?),
-            None => whole.over(&base),
-        };
+/// What a name means that a row extends.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub(super) row: &'a Row,
+    /// The file it stands in, by number: what it extends is looked up from there.
+    pub(super) file: usize,
+    pub(super) kind: Kind<'a>,
+}
+
+/// What can be extended.
+#[derive(Clone, Copy)]
+pub(super) enum Kind<'a> {
+    Base,
+    /// The family is that of its file. Another system has names of its own.
+    System {
+        family: Option<&'a str>,
+    },
+}
+
+impl<'a> Kind<'a> {
+    fn family(self) -> Option<&'a str> {
+        match self {
+            Self::Base => None,
+            Self::System { family } => family,
+        }
     }
+}
+
+/// Finds what a name means in the file of this number.
+pub(super) type Find<'a, 'f> = dyn Fn(&str, usize) -> Option<Found<'a>> + 'f;
+
+/// Lays a row over all that it extends.
+pub(super) fn resolve(row: &Row, file: usize, find: &Find<'_, '_>) -> Result<Row, Problem> {
+    let mut whole = Row { extends: None, ..row.clone() };
+    each_base(row, file, find, 0, &mut |base| {
+        let names = (whole.id.clone(), whole.aliases.clone());
+        whole = std::mem::take(&mut whole).over(base.row);
+        if let Kind::System { .. } = base.kind {
+            (whole.id, whole.aliases) = names;
+        }
+        whole.family = whole.family.take().or_else(|| base.kind.family().map(str::to_owned));
+    })?;
     whole.extends = None;
     Ok(whole)
+}
+
+/// What a row extends, and what that extends, the first to win first.
+fn each_base<'a>(
+    row: &Row,
+    file: usize,
+    find: &Find<'a, '_>,
+    depth: usize,
+    visit: &mut dyn FnMut(Found<'a>),
+) -> Result<(), Problem> {
+    for name in row.extends.iter().flat_map(|it| &it.0) {
+        // Deeper than this only a circle is.
+        let base = (depth < 16).then(|| find(name.get_ref(), file)).flatten();
+        let base = base.ok_or_else(|| Problem::Extends(name.clone()))?;
+        visit(base);
+        each_base(base.row, base.file, find, depth + 1, visit)?;
+    }
+    Ok(())
+}
+
+/// What a system is looked up by.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) id: String,
+    pub(super) aliases: Vec<String>,
+    pub(super) codename: Option<String>,
+}
+
+impl Names {
+    /// The id and the aliases.
+    pub(super) fn all(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.id).chain(&self.aliases)
+    }
+}
+
+/// The names of a row. A start of imgbuild wants those of all systems, and the
+/// rest of one: no more than this is worked out of each.
+pub(super) fn names(
+    row: &Row,
+    family: Option<&str>,
+    file: usize,
+    find: &Find<'_, '_>,
+) -> Result<Names, Problem> {
+    let mut of = Row {
+        id: row.id.clone(),
+        aliases: row.aliases.clone(),
+        family: row.family.clone(),
+        version: row.version.clone(),
+        codename: row.codename.clone(),
+        with: row.with.clone(),
+        ..Row::default()
+    };
+    each_base(row, file, find, 0, &mut |base| {
+        let row = base.row;
+        if let Kind::Base = base.kind {
+            of.id = of.id.take().or_else(|| row.id.clone());
+            of.aliases = of.aliases.take().or_else(|| row.aliases.clone());
+        }
+        let family = row.family.as_deref().or(base.kind.family());
+        of.family = of.family.take().or_else(|| family.map(str::to_owned));
+        of.version = of.version.take().or_else(|| row.version.clone());
+        of.codename = of.codename.take().or_else(|| row.codename.clone());
+        for (key, value) in &row.with {
+            of.with.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    })?;
+    of.family = of.family.or_else(|| family.map(str::to_owned));
+    let filler = Filler::of(&of)?;
+    Ok(Names { aliases: filler.aliases(&of)?, codename: of.codename.clone(), id: filler.id })
 }
 
 /// Names that stay until a build fills them in.
 const LATER: &[&str] =
     &["arch", "debarch", "serial", "answer", "tree", "label", "volume-id", "log"];
 
-/// What a row, with all that it extends, means.
-pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
-    let missing = Problem::Missing;
-    let family = row.family.clone().ok_or(missing("family"))?;
-    let version = row.version.clone().ok_or(missing("version"))?;
-    let major = version.split('.').next().unwrap_or_default().to_owned();
-    let known = |name: &str| match name {
-        "family" => Some(family.clone()),
-        "version" => Some(version.clone()),
-        "major" => Some(major.clone()),
-        "codename" => row.codename.clone(),
-        _ => row.with.get(name).cloned(),
-    };
-    let id = fill(row.id.as_deref().unwrap_or("{family}-{version}"), known);
-    let known = |name: &str| if name == "id" { Some(id.clone()) } else { known(name) };
-    let text = |it: &str| -> Result<String, Problem> {
+/// Fills `{version}` and the like in with a row's own values.
+struct Filler<'a> {
+    row: &'a Row,
+    family: &'a str,
+    version: &'a str,
+    id: String,
+}
+
+impl<'a> Filler<'a> {
+    fn of(row: &'a Row) -> Result<Self, Problem> {
+        let family = row.family.as_deref().ok_or(Problem::Missing("family"))?;
+        let version = row.version.as_deref().ok_or(Problem::Missing("version"))?;
+        let mut filler = Self { row, family, version, id: String::new() };
+        let id = row.id.as_deref().unwrap_or("{family}-{version}");
+        filler.id = fill(id, |name| filler.known(name));
+        Ok(filler)
+    }
+
+    fn known(&self, name: &str) -> Option<String> {
+        match name {
+            "id" if !self.id.is_empty() => Some(self.id.clone()),
+            "family" => Some(self.family.to_owned()),
+            "version" => Some(self.version.to_owned()),
+            "major" => self.version.split('.').next().map(str::to_owned),
+            "codename" => self.row.codename.clone(),
+            _ => self.row.with.get(name).cloned(),
+        }
+    }
+
+    fn text(&self, it: &str) -> Result<String, Problem> {
         if !it.contains('{') {
             return Ok(it.to_owned());
         }
-        let filled = fill(it, known);
+        let filled = fill(it, |name| self.known(name));
         if let Some(place) = places(&filled).find(|it| !LATER.contains(&it.name)) {
             return Err(Problem::Value {
                 message: format!("nothing is known to fill `{{{}}}` in with", place.name),
@@ -285,11 +390,42 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
             });
         }
         Ok(filled)
-    };
+    }
+
+    fn list(&self, it: Option<&Vec<String>>) -> Result<Vec<String>, Problem> {
+        it.into_iter().flatten().map(|it| self.text(it)).collect()
+    }
+
+    fn lists<K: Ord + Clone>(&self, map: &Lists<K>) -> Result<Lists<K>, Problem> {
+        map.iter()
+            .map(|(key, list)| {
+                let filled: Result<_, Problem> = list.iter().map(|it| self.text(it)).collect();
+                Ok((key.clone(), filled?))
+            })
+            .collect()
+    }
+
+    fn aliases(&self, row: &Row) -> Result<Vec<String>, Problem> {
+        let mut aliases = self.list(row.aliases.as_ref())?;
+        // libosinfo's short form, which older tools took.
+        let short = self.id.replacen('-', "", 1);
+        if short != self.id && !aliases.contains(&short) {
+            aliases.push(short);
+        }
+        aliases.retain(|it| *it != self.id);
+        Ok(aliases)
+    }
+}
+
+type Lists<K> = BTreeMap<K, Vec<String>>;
+
+/// What a row, with all that it extends, means.
+pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
+    let missing = Problem::Missing;
+    let filler = Filler::of(row)?;
+    let text = |it: &str| filler.text(it);
     let maybe = |it: &Option<String>| it.as_deref().map(text).transpose();
-    let list = |it: &Option<Vec<String>>| -> Result<Vec<String>, Problem> {
-        it.iter().flatten().map(|it| text(it)).collect()
-    };
+    let list = |it: &Option<Vec<String>>| filler.list(it.as_ref());
     let needed = |it: &Option<String>, key| text(it.as_deref().ok_or(missing(key))?);
 
     let tree = if row.tree.url.is_some() || row.tree.kernel.is_some() {
@@ -332,23 +468,16 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
     };
     let machine = &row.machine;
     let arches = row.arches.clone().filter(|it| !it.is_empty()).ok_or(missing("arches"))?;
-    let mut aliases = list(&row.aliases)?;
-    // libosinfo's short form, which older tools took.
-    let short = id.replacen('-', "", 1);
-    if short != id && !aliases.contains(&short) {
-        aliases.push(short);
-    }
-    aliases.retain(|it| *it != id);
     let boot = &row.boot;
-    let delivery = lists(&boot.delivery, &list)?;
+    let delivery = filler.lists(&boot.delivery)?;
     if delivery.is_empty() {
         return Err(missing("boot.delivery"));
     }
     Ok(Os {
-        aliases,
+        aliases: filler.aliases(row)?,
         title: needed(&row.title, "title")?,
-        family: family.clone(),
-        version: version.clone(),
+        family: filler.family.to_owned(),
+        version: filler.version.to_owned(),
         codename: row.codename.clone(),
         installer: row.installer.ok_or(missing("installer"))?,
         dialect: row.dialect.ok_or(missing("dialect"))?,
@@ -379,7 +508,7 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
             log: list(&boot.log)?,
             separator: boot.separator.clone(),
             target: list(&boot.target)?,
-            remote: lists(&boot.remote, &list)?,
+            remote: filler.lists(&boot.remote)?,
             volume_label: boot.volume_label.clone(),
             volume_file: boot.volume_file.clone(),
             volume_companions: list(&boot.volume_companions)?,
@@ -391,15 +520,8 @@ pub(super) fn expand(row: &Row) -> Result<Os, Problem> {
             .map(|(key, value)| Ok((key.clone(), text(value)?)))
             .collect::<Result<_, Problem>>()?,
         sources: list(&row.sources)?,
-        id,
+        id: filler.id,
     })
-}
-
-type Lists<K> = BTreeMap<K, Vec<String>>;
-type Filler<'a> = dyn Fn(&Option<Vec<String>>) -> Result<Vec<String>, Problem> + 'a;
-
-fn lists<K: Ord + Clone>(map: &Lists<K>, list: &Filler<'_>) -> Result<Lists<K>, Problem> {
-    map.iter().map(|(key, it)| Ok((key.clone(), list(&Some(it.clone()))?))).collect()
 }
 
 /// Checks what costs too much to check of each built-in row at each start.

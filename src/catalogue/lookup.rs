@@ -1,10 +1,9 @@
 //! The catalogue: systems by their names.
 
 use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Range,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use include_dir::{Dir, include_dir};
@@ -13,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     CatalogueError, Os,
-    file::{File, Problem, Row, check, expand, resolve},
+    file::{File, Found, Kind, Names, Problem, Row, check, expand, names, resolve},
 };
 use crate::spec::OsLookup;
 
@@ -28,13 +27,22 @@ pub struct Catalogue(Arc<Inner>);
 
 #[derive(Clone, Debug, Default)]
 struct Inner {
-    systems: Vec<Arc<Os>>,
+    systems: Vec<System>,
     /// Where the system of an id or alias is.
     by_name: HashMap<String, usize>,
-    /// What a row of any file may extend, resolved.
-    bases: HashMap<String, Row>,
-    /// The rows the systems were made of, resolved.
-    rows: HashMap<String, Row>,
+    /// Where a base is that a row of any file may extend: the file's number.
+    bases: HashMap<String, usize>,
+    files: Vec<Arc<File>>,
+}
+
+/// A system, of which no more than the names is worked out until it is asked for.
+#[derive(Clone, Debug)]
+struct System {
+    names: Names,
+    row: Row,
+    /// The number of its file.
+    file: usize,
+    os: OnceLock<Option<Arc<Os>>>,
 }
 
 impl Catalogue {
@@ -57,6 +65,11 @@ impl Catalogue {
     /// The same with the user's own files, by name. They may extend systems by
     /// id, and replace those with the same id.
     pub fn with(&self, files: &BTreeMap<String, String>) -> Result<Self, CatalogueError> {
+        if files.is_empty() {
+            return Ok(self.clone());
+        }
+        // What is built in stays as it is when a user replaces what it extends.
+        self.systems();
         let mut inner = (*self.0).clone();
         for (name, text) in files {
             inner.add(name, text, Origin::User)?;
@@ -71,17 +84,25 @@ impl Catalogue {
             .by_name
             .get(name)
             .or_else(|| inner.by_name.get(&name.trim().to_ascii_lowercase()))?;
-        inner.systems.get(*place).cloned()
+        inner.os(inner.systems.get(*place)?)
     }
 
     /// All systems, families in alphabetical order, the newest release first.
-    pub fn systems(&self) -> &[Arc<Os>] {
-        &self.0.systems
+    pub fn systems(&self) -> Vec<Arc<Os>> {
+        self.0.systems.iter().filter_map(|it| self.0.os(it)).collect()
+    }
+
+    /// The systems with this codename, in the same order.
+    pub fn of_codename(&self, codename: &str) -> impl Iterator<Item = Arc<Os>> {
+        let systems = self.0.systems.iter();
+        systems
+            .filter(move |it| it.names.codename.as_deref() == Some(codename))
+            .filter_map(|it| self.0.os(it))
     }
 
     /// The ids of all systems, in the same order.
     pub fn ids(&self) -> Vec<String> {
-        self.0.systems.iter().map(|it| it.id.clone()).collect()
+        self.0.systems.iter().map(|it| it.names.id.clone()).collect()
     }
 
     /// Ids and aliases that look like this name, the likeliest first.
@@ -93,8 +114,8 @@ impl Catalogue {
             .systems
             .iter()
             .map(|os| {
-                let names = std::iter::once(&os.id).chain(&os.aliases);
-                (names.map(|it| likeness(it)).fold(0.0, f64::max), &os.id)
+                let names = os.names.all();
+                (names.map(|it| likeness(it)).fold(0.0, f64::max), &os.names.id)
             })
             .filter(|(likeness, _)| *likeness > 0.85)
             .collect();
@@ -127,78 +148,101 @@ impl Inner {
             file: source(),
             at: error.span().map(Into::into),
         })?;
-        let mut bases = HashMap::new();
-        for (base, row) in &file.base {
-            let find = |name: &str| self.find(name, |name| file.base.get(name));
-            let whole = resolve(row, &find, 0)
+        let number = self.files.len();
+        let file = Arc::new(file);
+        self.files.push(file.clone());
+        let find = |name: &str, file: usize| self.find(name, file);
+        for row in file.base.values() {
+            resolve(row, number, &find)
                 .map_err(|it| located(it, &Spanned::new(0..0, row.clone()), source()))?;
-            bases.insert(base.clone(), whole);
         }
-        let find = |name: &str| self.find(name, |name| bases.get(name));
         let mut systems = Vec::new();
         for row in &file.os {
-            let os = resolve(row.get_ref(), &find, 0).and_then(|mut whole| {
-                whole.family = whole.family.or_else(|| file.family.clone());
-                let os = expand(&whole)?;
-                if origin == Origin::User {
-                    check(&os)?;
-                }
-                Ok((whole, os))
-            });
-            systems.push((row, os.map_err(|it| located(it, row, source()))?));
+            let system = self.system(row.get_ref(), number, origin);
+            systems.push((row, system.map_err(|it| located(it, row, source()))?));
         }
-        let mut seen = HashMap::new();
-        for (row, (_, os)) in &systems {
-            for name in std::iter::once(&os.id).chain(&os.aliases) {
-                if seen.insert(name.clone(), &os.id).is_some() {
-                    let at = heading(&row.span(), text);
-                    return Err(CatalogueError::Twice {
-                        name: name.clone(),
-                        file: source(),
-                        at: at.into(),
-                    });
-                }
+        let mut seen = HashSet::new();
+        for (row, system) in &systems {
+            if let Some(name) = system.names.all().find(|it| !seen.insert((*it).clone())) {
+                let at = heading(&row.span(), text);
+                return Err(CatalogueError::Twice {
+                    name: name.clone(),
+                    file: source(),
+                    at: at.into(),
+                });
             }
         }
-        let made: Vec<_> = systems.into_iter().map(|(_, it)| it).collect();
+        let systems: Vec<_> = systems.into_iter().map(|(_, it)| it).collect();
         if name.ends_with(BASES) && origin == Origin::BuiltIn {
-            self.bases.extend(bases);
+            self.bases.extend(file.base.keys().map(|it| (it.clone(), number)));
         }
-        for (row, os) in made {
-            self.put(row, os);
+        for system in systems {
+            self.put(system);
         }
         Ok(())
     }
 
-    /// What a row may extend, by name: a base of its own file, a base of all
-    /// files, a system.
-    fn find<'a>(
-        &'a self,
-        name: &str,
-        own: impl Fn(&str) -> Option<&'a Row>,
-    ) -> Option<Cow<'a, Row>> {
-        if let Some(row) = own(name).or_else(|| self.bases.get(name)) {
-            return Some(Cow::Borrowed(row));
+    fn system(&self, row: &Row, file: usize, origin: Origin) -> Result<System, Problem> {
+        let find = |name: &str, file: usize| self.find(name, file);
+        let family = self.files.get(file).and_then(|it| it.family.as_deref());
+        let names = names(row, family, file, &find)?;
+        let mut system = System { names, row: row.clone(), file, os: OnceLock::new() };
+        if origin == Origin::User {
+            // Now, since it may replace what it extends.
+            system.row = self.whole(&system)?;
+            let os = expand(&system.row)?;
+            check(&os)?;
+            system.os = OnceLock::from(Some(Arc::new(os)));
         }
-        let place = *self.by_name.get(name)?;
-        let row = self.rows.get(&self.systems.get(place)?.id)?;
-        // Another system has a name of its own.
-        Some(Cow::Owned(Row { id: None, aliases: None, ..row.clone() }))
+        Ok(system)
     }
 
-    fn put(&mut self, row: Row, os: Os) {
-        let place = match self.by_name.get(&os.id) {
-            Some(place) if self.systems.get(*place).is_some_and(|it| it.id == os.id) => *place,
+    /// The row of a system with all that it extends.
+    fn whole(&self, system: &System) -> Result<Row, Problem> {
+        let find = |name: &str, file: usize| self.find(name, file);
+        let mut whole = resolve(&system.row, system.file, &find)?;
+        let family = self.files.get(system.file).and_then(|it| it.family.clone());
+        whole.family = whole.family.or(family);
+        Ok(whole)
+    }
+
+    /// A system, worked out when it is first asked for. Tests ask for each: a
+    /// mistake in what is built in costs the system here.
+    fn os(&self, system: &System) -> Option<Arc<Os>> {
+        let make = || Some(Arc::new(expand(&self.whole(system).ok()?).ok()?));
+        system.os.get_or_init(make).clone()
+    }
+
+    /// What a row may extend, by name: a base of its own file, a base of all
+    /// files, a system.
+    fn find(&self, name: &str, file: usize) -> Option<Found<'_>> {
+        let base = |file: usize| {
+            let row = self.files.get(file)?.base.get(name)?;
+            Some(Found { row, file, kind: Kind::Base })
+        };
+        if let Some(found) = base(file).or_else(|| base(*self.bases.get(name)?)) {
+            return Some(found);
+        }
+        let system = self.systems.get(*self.by_name.get(name)?)?;
+        let family = self.files.get(system.file).and_then(|it| it.family.as_deref());
+        Some(Found { row: &system.row, file: system.file, kind: Kind::System { family } })
+    }
+
+    fn put(&mut self, system: System) {
+        let place = match self.by_name.get(&system.names.id) {
+            Some(place)
+                if self.systems.get(*place).is_some_and(|it| it.names.id == system.names.id) =>
+            {
+                *place
+            }
             _ => self.systems.len(),
         };
-        for name in std::iter::once(&os.id).chain(&os.aliases) {
+        for name in system.names.all() {
             self.by_name.insert(name.clone(), place);
         }
-        self.rows.insert(os.id.clone(), row);
-        let os = Arc::new(os);
         match self.systems.get_mut(place) {
-            Some(old) => *old = os,
-            None => self.systems.push(os),
+            Some(old) => *old = system,
+            None => self.systems.push(system),
         }
     }
 }
@@ -328,8 +372,11 @@ mod tests {
             let added = inner.add(&name, file.contents_utf8().unwrap(), Origin::BuiltIn);
             added.unwrap_or_else(|it| panic!("{:?}", miette::Report::new(it)));
         }
-        for os in &inner.systems {
-            check(os).unwrap_or_else(|it| panic!("{}: {it:?}", os.id));
+        for system in &inner.systems {
+            let os = inner.whole(system).and_then(|it| expand(&it)).unwrap();
+            assert_eq!((&os.id, &os.aliases), (&system.names.id, &system.names.aliases));
+            assert_eq!(os.codename, system.names.codename);
+            check(&os).unwrap_or_else(|it| panic!("{}: {it:?}", os.id));
         }
     }
 
