@@ -87,6 +87,7 @@ test-openstack-faults: quick-installer ## Every request to the fake cloud failed
 .PHONY: test-openstack
 test-openstack: setup quick-installer ## Builds in a real one-node OpenStack that is brought up here, and the client's conversation with it
 	$(CARGO) build --locked
+	@tests/setup/setup.sh openstack
 	tests/openstack/up
 	export IMGBUILD_TEST_CLOUD=oslab OS_CLIENT_CONFIG_FILE=$${OSLAB_STATE:-/var/tmp/oslab}/clouds.yaml; status=0; \
 	  tests/openstack/build-quick.sh $(TARGET)/debug/imgbuild || status=$$?; \

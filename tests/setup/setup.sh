@@ -4,6 +4,7 @@
 #   tests/setup/setup.sh            for builds and tests on x86_64
 #   tests/setup/setup.sh aarch64    also what aarch64 guests need
 #   tests/setup/setup.sh browser    also what looks at reports
+#   tests/setup/setup.sh openstack  also the part of QEMU that reads Ceph, which the cloud for tests wants
 #
 # Knows apt, dnf and zypper. Says nothing and takes a moment when nothing is
 # missing. Needs root, or sudo, only when something is.
@@ -45,6 +46,7 @@ name_packages() {
         optional=(shellcheck libxml2-utils python3-pykickstart)
         [ "$2" != aarch64 ] || needed+=(qemu-system-arm qemu-efi-aarch64)
         [ "$2" != browser ] || needed+=(chromium)
+        [ "$2" != openstack ] || needed+=(qemu-block-extra)
         ;;
     dnf)
         needed=(qemu-system-x86-core qemu-img edk2-ovmf syslinux mtools dosfstools systemd-boot-unsigned gnupg2
@@ -105,21 +107,21 @@ sources_with_backports() {
     echo "$codename-backports"
 }
 
-# The version that apt would install, or has installed.
-apt_version() {
-    apt-cache policy qemu-system-x86 | sed -n "s/^  $1: \([0-9]*:\)\{0,1\}//p"
+# The version of a package that apt would install, or has installed.
+apt_candidate() {
+    apt-cache policy "$1" | sed -n 's/^  Candidate: \([0-9]*:\)\{0,1\}//p'
 }
 
-# QEMU from the backports, as far as they can be reached.
+# QEMU from the backports, as far as they can be reached, with these parts of it.
 install_newer_qemu() {
     local folder suite
     folder=$(mktemp -d)
     if suite=$(sources_with_backports "$folder"); then
         local sources=(-o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$folder")
         say "QEMU from $suite"
-        # Both by name: the one from Debian 12 alone would remove the newer other.
+        # All by name: one from Debian 12 alone would remove the newer others.
         if ! { apt_get "${sources[@]}" update &&
-            apt_get "${sources[@]}" install --no-install-recommends -t "$suite" qemu-system-x86 qemu-utils; }; then
+            apt_get "${sources[@]}" install --no-install-recommends -t "$suite" qemu-system-x86 qemu-utils "$@"; }; then
             warn "$suite could not be used"
         fi
     fi
@@ -129,12 +131,15 @@ install_newer_qemu() {
 install_with_apt() {
     apt_get update || warn "not every package list could be updated"
     # Debian 12's own is faulty: take the newer one at once, if it can be had.
-    case " $* " in
-    *" qemu-system-x86 "* | *" qemu-utils "*)
-        at_least "$(apt_version Candidate)" $wanted_qemu || install_newer_qemu
-        ;;
-    esac
-    local left
+    local package older=() left
+    for package in "$@"; do
+        case $package in
+        qemu-system-x86 | qemu-utils | qemu-block-extra)
+            at_least "$(apt_candidate "$package")" $wanted_qemu || older+=("$package")
+            ;;
+        esac
+    done
+    [ ${#older[@]} = 0 ] || install_newer_qemu "${older[@]}"
     mapfile -t left < <(missing_of "$@")
     [ ${#left[@]} = 0 ] || apt_get install --no-install-recommends "${left[@]}"
 }
@@ -172,8 +177,8 @@ check_qemu() {
 main() {
     local purpose=${1:-x86_64} needed=() optional=() missing=()
     case $purpose in
-    x86_64 | aarch64 | browser) ;;
-    *) die "\`$purpose\` is not known" "x86_64, aarch64 and browser are" ;;
+    x86_64 | aarch64 | browser | openstack) ;;
+    *) die "\`$purpose\` is not known" "x86_64, aarch64, browser and openstack are" ;;
     esac
     if have apt-get; then
         family=apt
