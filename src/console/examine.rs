@@ -262,7 +262,7 @@ impl Lines {
 }
 
 /// Whether a line that is known to be harmless must not raise it.
-fn is_trouble(signature: &Signature) -> bool {
+pub(super) fn is_trouble(signature: &Signature) -> bool {
     matches!(signature.verdict, Verdict::EndedBadly | Verdict::WaitsForInput | Verdict::Warning)
 }
 

@@ -140,11 +140,20 @@ struct Story<'a> {
     phase: Phase,
     timeline: Vec<Reached>,
     marks: Vec<Mark>,
-    failure: Option<(bool, Mark)>,
+    failure: Option<Failure>,
     question: Option<(bool, u64, Mark)>,
     done: Option<Mark>,
     login: Option<Mark>,
     machine: Option<(MachineEnd, Mark)>,
+}
+
+/// What may be why it failed.
+struct Failure {
+    /// A more precise one is the better explanation.
+    weak: bool,
+    /// It is in the installer's own log.
+    is_log: bool,
+    mark: Mark,
 }
 
 impl<'a> Story<'a> {
@@ -168,7 +177,7 @@ impl<'a> Story<'a> {
         let is_foreign = signature.installer.is_some() && signature.installer != self.installer;
         // A log with an installer in it is not that of a finished system.
         let is_misplaced = match signature.scope {
-            Scope::Any => false,
+            Scope::Any | Scope::Log => false,
             Scope::Install => self.installer.is_none(),
             Scope::Verify => self.installer.is_some(),
         };
@@ -197,10 +206,14 @@ impl<'a> Story<'a> {
         }
         match signature.verdict {
             Verdict::EndedBadly => {
-                let is_better =
-                    self.failure.as_ref().is_none_or(|(weak, _)| *weak && !signature.weak);
+                let is_log = signature.scope == Scope::Log;
+                let is_better = self.failure.as_ref().is_none_or(|it| {
+                    // A console's first complaint is the cause. Much of what a log
+                    // complains of is tried again: its last one is.
+                    it.weak && !signature.weak || it.is_log && is_log
+                });
                 if is_better {
-                    self.failure = Some((signature.weak, mark));
+                    self.failure = Some(Failure { weak: signature.weak, is_log, mark });
                 }
             }
             Verdict::WaitsForInput => {
@@ -212,7 +225,10 @@ impl<'a> Story<'a> {
                 }
             }
             Verdict::EndedWell if signature.phase == Some(Phase::Login) => self.login = Some(mark),
-            Verdict::EndedWell => self.done = self.done.take().or(Some(mark)),
+            Verdict::EndedWell => {
+                self.failure = self.failure.take().filter(|it| !it.is_log);
+                self.done = self.done.take().or(Some(mark));
+            }
             Verdict::Progress | Verdict::Harmless | Verdict::Warning | Verdict::Stalled => {}
         }
     }
@@ -238,7 +254,7 @@ impl<'a> Story<'a> {
         let question = self.question.filter(|(_, spoken, _)| {
             examiner.spoken().saturating_sub(*spoken) <= QUESTION_LINES && self.machine.is_none()
         });
-        let (verdict, judgement) = if let Some((_, mark)) = self.failure {
+        let (verdict, judgement) = if let Some(Failure { mark, .. }) = self.failure {
             (Ending::EndedBadly, Some(mark))
         } else if let Some((_, _, mark)) = question {
             (Ending::WaitsForInput, Some(mark))

@@ -8,6 +8,9 @@
 //!                                        └────explain──▶ explanation of a stored log
 //! ```
 //!
+//! An installer's own log takes the same way to hits; what it says explains what
+//! a console announced (`system_log`).
+//!
 //! Nothing here reads a clock or a file: whoever watches a machine says what
 //! came and when.
 
@@ -22,6 +25,7 @@ pub mod outcome;
 mod pattern;
 pub mod signature;
 pub mod stream;
+pub mod system_log;
 pub mod viewer;
 pub mod watch;
 

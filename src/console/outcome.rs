@@ -33,6 +33,8 @@ pub struct Judgement {
     pub line_number: Option<u64>,
     /// The last lines of the console when it was judged.
     pub context: Vec<String>,
+    /// Lines of the installer's own log that explain it, oldest first.
+    pub log: Vec<String>,
     /// Why it may be otherwise.
     pub doubt: Option<String>,
     /// The phase it happened in.
@@ -193,6 +195,7 @@ pub(super) fn conclude(known: Known<'_>, end: &End, at: Duration) -> Outcome {
         line: known.context.last().cloned(),
         line_number: None,
         context: known.context,
+        log: Vec::new(),
         doubt: None,
         phase,
         at,

@@ -65,6 +65,8 @@ pub enum Scope {
     Install,
     /// When the result is booted.
     Verify,
+    /// In the installer's own log, where it explains what the console announced.
+    Log,
 }
 
 /// How a machine goes off.

@@ -68,7 +68,7 @@ fn masked(mut judgement: Box<Judgement>, redactor: &Redactor) -> Box<Judgement> 
     for text in [&mut it.remedy, &mut it.directive, &mut it.doubt, &mut it.line] {
         *text = text.take().map(|text| redactor.mask(&text));
     }
-    for line in &mut it.context {
+    for line in it.context.iter_mut().chain(&mut it.log) {
         *line = redactor.mask(line);
     }
     judgement
@@ -93,6 +93,7 @@ impl Diagnostic for MachineFailed {
         if let Some(directive) = &self.judgement.directive {
             lines.push(format!("answer file: {directive}"));
         }
+        lines.extend(self.judgement.log.iter().map(|it| format!("log: {it}")));
         lines.extend(self.network.iter().map(|it| format!("network: {it}")));
         lines.extend(self.judgement.doubt.clone());
         if lines.is_empty() { None } else { Some(Box::new(lines.join("\n"))) }

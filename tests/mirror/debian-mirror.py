@@ -25,6 +25,9 @@ Faults, for tests; each may be given several times:
     --fail 'grub-installer_.*udeb=404'   answers with that status where the regex matches the path
     --stall 'Packages.xz'                takes the request and never answers
     --truncate 'linux-image-.*deb'       sends half of the body, then closes
+    --pause 'libc6_.*deb=240'            sends half of the body, and the rest so many seconds later
+    --page 'dists/.*'                    answers with a web page, as a portal does that wants a login
+    --damage 'libc6_.*deb'               sends as many bytes, but other ones at the end
     --slow 200K                          sends so many bytes a second over each connection
 """
 import argparse
@@ -73,7 +76,7 @@ def arguments():
     p.add_argument("--upstream", help="the mirror behind this one; apt's where not given")
     p.add_argument("--probe", action="store_true", help="only look whether apt's mirror is complete")
     p.add_argument("--slow", type=rate, help="bytes a second, with K or M")
-    for fault in ("--fail", "--stall", "--truncate"):
+    for fault in ("--fail", "--stall", "--truncate", "--pause", "--page", "--damage"):
         p.add_argument(fault, action="append", default=[], metavar="REGEX")
     args = p.parse_args()
     if not args.probe and not args.cache:
@@ -81,6 +84,9 @@ def arguments():
     for rule in args.fail:
         if not re.search(r"=\d{3}$", rule):
             p.error(f"--fail {rule}: write REGEX=STATUS")
+    for rule in args.pause:
+        if not re.search(r"=\d+$", rule):
+            p.error(f"--pause {rule}: write REGEX=SECONDS")
     return args
 
 
@@ -418,6 +424,9 @@ def serve(args, key, changed):
             if any(re.search(p, path) for p in args.stall):
                 print("STALL", path, flush=True)
                 time.sleep(86400)
+            if any(re.search(p, path) for p in args.page):
+                print("PAGE ", path, flush=True)
+                return self.page()
             kept, status = (changed[path], 200) if path in changed else fetched(path)
             if kept is None:
                 return self.empty(status)
@@ -430,6 +439,15 @@ def serve(args, key, changed):
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def page(self):
+            body = b"<!DOCTYPE html><title>Welcome</title><p>Log in to use this network."
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def send(self, path, f, stat):
             etag = f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"'
@@ -459,12 +477,24 @@ def serve(args, key, changed):
             if any(re.search(p, path) for p in args.truncate):
                 left //= 2
                 self.close_connection = True
+            pause = next((rule for rule in args.pause if re.search(rule.rsplit("=", 1)[0], path)), None)
+            damaged = any(re.search(p, path) for p in args.damage)
             f.seek(first)
-            began, sent = time.monotonic(), 0
+            began, sent, half = time.monotonic(), 0, left // 2
             while left and (piece := f.read(min(left, 16384 if args.slow else 1 << 20))):
-                self.wfile.write(piece)
+                if pause and sent + len(piece) > half:
+                    piece = piece[: max(half - sent, 1)]
+                    f.seek(first + sent + len(piece))
                 left -= len(piece)
                 sent += len(piece)
+                if damaged and not left:
+                    piece = piece[:-1] + bytes([piece[-1] ^ 1])
+                self.wfile.write(piece)
+                if pause and sent >= half:
+                    seconds = int(pause.rsplit("=", 1)[1])
+                    print("PAUSE", seconds, path, flush=True)
+                    time.sleep(seconds)
+                    pause = None
                 if args.slow:
                     time.sleep(max(0, sent / args.slow - (time.monotonic() - began)))
 

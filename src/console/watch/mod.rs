@@ -343,6 +343,7 @@ impl Watcher {
             line: Some(hit.text.clone()),
             line_number: Some(hit.number),
             context: Vec::new(),
+            log: Vec::new(),
             doubt: self.watch.emulator.clone().filter(|_| signature.emulator),
             phase: self.phase,
             at,

@@ -167,6 +167,7 @@ impl Watcher {
             line: self.last_lines().last().cloned(),
             line_number: Some(self.examiner.line_number()),
             context: Vec::new(),
+            log: Vec::new(),
             doubt: None,
             phase: self.phase,
             at,

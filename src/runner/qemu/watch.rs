@@ -13,6 +13,7 @@ use crate::{
         knowledge::Knowledge,
         outcome::{End, Judgement, Outcome},
         signature::SignatureError,
+        system_log::LogReader,
         watch::{Finding, Progress, Watch, Watcher},
     },
     engine::{Event, StageCx, StageError, Unit},
@@ -49,6 +50,13 @@ pub(super) enum Watched {
     Reached(Box<Machine>),
 }
 
+/// What a machine said, on its console and in its installer's own log.
+struct Logs {
+    console: ConsoleLog,
+    system: SystemLog,
+    reader: LogReader,
+}
+
 /// What is waited for beside what the console says.
 pub(in crate::runner) type Meanwhile<'a> =
     std::pin::Pin<Box<dyn Future<Output = Result<(), StageError>> + 'a>>;
@@ -75,6 +83,7 @@ impl QemuRunner {
         let mut log = ConsoleLog::create(&context.folder.file(&log_name), context.redactor.clone())
             .map_err(io)?;
         let mut system_log = SystemLog::new(context.folder.file(SYSTEM_LOG), &context.redactor);
+        let mut log_reader = LogReader::new(Arc::clone(&knowledge), watch.installer);
         let total = watch.budgets.total;
         let installs = matches!(watch.purpose, crate::console::watch::Purpose::Install);
         let mut watcher = Watcher::new(knowledge, watch);
@@ -112,8 +121,14 @@ impl QemuRunner {
                             answer_fetched = true;
                         }
                     }
-                    Happening::Network(Seen::Log { line }) => system_log.line(&line).map_err(io)?,
-                    Happening::Log(bytes) => system_log.write(&bytes).map_err(io)?,
+                    Happening::Network(Seen::Log { line }) => {
+                        log_reader.line(&line);
+                        system_log.line(&line).map_err(io)?;
+                    }
+                    Happening::Log(bytes) => {
+                        log_reader.feed(&bytes);
+                        system_log.write(&bytes).map_err(io)?;
+                    }
                     Happening::Network(Seen::Request { status: ..400, .. }) => {}
                     Happening::Network(failed) => {
                         let line = failed.to_string();
@@ -210,17 +225,17 @@ impl QemuRunner {
                 return Err(StageError::TimedOut(crate::units::Span::secs(total.as_secs())));
             }
         };
-        let logs = (log, system_log);
+        let logs = Logs { console: log, system: system_log, reader: log_reader };
         self.failed(failure, watcher, machine, logs, recent, &spec.name).await
     }
 
     /// Lets the last words be said, takes a picture, and says why.
     async fn failed(
         &self,
-        judgement: Box<Judgement>,
+        mut judgement: Box<Judgement>,
         mut watcher: Watcher,
         mut machine: Machine,
-        (mut log, mut system_log): (ConsoleLog, SystemLog),
+        mut logs: Logs,
         mut network: Vec<String>,
         name: &str,
     ) -> Result<Watched, StageError> {
@@ -233,12 +248,18 @@ impl QemuRunner {
             loop {
                 match machine.next().await {
                     Happening::Console(bytes) => {
-                        _ = log.write(&bytes);
+                        _ = logs.console.write(&bytes);
                         watcher.feed(&bytes, at);
                     }
                     Happening::Ended(_) => return,
-                    Happening::Network(Seen::Log { line }) => _ = system_log.line(&line),
-                    Happening::Log(bytes) => _ = system_log.write(&bytes),
+                    Happening::Network(Seen::Log { line }) => {
+                        logs.reader.line(&line);
+                        _ = logs.system.line(&line);
+                    }
+                    Happening::Log(bytes) => {
+                        logs.reader.feed(&bytes);
+                        _ = logs.system.write(&bytes);
+                    }
                     Happening::Network(_) => {}
                 }
             }
@@ -246,6 +267,7 @@ impl QemuRunner {
         _ = tokio::time::timeout(AFTERWORDS, afterwords).await;
         self.picture(&machine, name).await;
         machine.stop().await;
+        logs.reader.explain(&mut judgement);
         let last = watcher.last_lines();
         let failed = MachineFailed::new(judgement, &last, &network, &self.context.redactor);
         Err(StageError::of(failed))
