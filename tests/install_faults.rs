@@ -32,6 +32,9 @@ struct Fault<'a> {
     install: &'a str,
     /// Lines to add to the answer file.
     with: &'a str,
+    /// Whether the installer is to heed the mirror's signature, which the mirror
+    /// for tests breaks.
+    signed: bool,
     /// What the console shows when it has gone wrong; nothing where it is
     /// silent.
     shown: &'a str,
@@ -52,6 +55,7 @@ impl Default for Fault<'_> {
             source: None,
             install: "",
             with: "",
+            signed: false,
             shown: "",
             signature: "",
             said: &[],
@@ -103,7 +107,8 @@ impl Fault<'_> {
         let mirror = self
             .other_mirror
             .map_or_else(|| format!("http://10.0.2.2:{faulty}/debian"), Into::into);
-        let Self { install, with, .. } = self;
+        let Self { install, with, signed, .. } = self;
+        let unsigned = !signed;
         format!(
             r#"
 version = 1
@@ -116,7 +121,7 @@ text = '''
 {{% include "debian/preseed.cfg.j2" %}}
 {with}
 '''
-values = {{ mirror = "{mirror}", allow_unauthenticated = true }}
+values = {{ mirror = "{mirror}", allow_unauthenticated = {unsigned} }}
 
 [install]
 timeout = "90m"
@@ -285,6 +290,38 @@ fn a_suite_that_the_mirror_does_not_have() {
         shown: "Go back and try a different mirror?",
         signature: "debian-installer/wrong-suite",
         said: &["dists/nosuch/Release 404", "nosuch"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes minutes: make test-install"]
+fn a_mirror_behind_a_page_that_wants_a_login() {
+    Fault {
+        name: "web-page",
+        mirror: &["--page", "."],
+        shown: "Bad archive mirror",
+        signature: "mirror/bad",
+        said: &["no release trixie", "log:", "choose-mirror"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes minutes: make test-install"]
+fn a_mirror_whose_signature_does_not_hold() {
+    Fault {
+        name: "bad-signature",
+        signed: true,
+        shown: "failed to download a file",
+        signature: "debian-installer/download-failed",
+        said: &[
+            "not signed by a key",
+            "allow_unauthenticated",
+            "net-retriever: error: Bad signature",
+        ],
         ..Fault::default()
     }
     .happens();
