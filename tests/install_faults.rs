@@ -477,6 +477,36 @@ fn a_mirror_without_a_package_of_the_base_system() {
 }
 
 #[test]
+#[ignore = "takes minutes: make test-install"]
+fn a_mirror_with_a_damaged_package() {
+    Fault {
+        name: "package-damaged",
+        mirror: &["--damage", "main/b/bash/bash_.*deb"],
+        shown: "corrupt",
+        signature: "debian-installer/package-damaged",
+        said: &["bash_5", "choose another mirror"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour: make test-install"]
+fn a_disk_that_runs_full() {
+    Fault {
+        name: "disk-full",
+        with: "d-i partman-auto/expert_recipe string root :: \
+               500 500 600 ext4 $primary{ } $bootable{ } method{ format } format{ } use_filesystem{ } filesystem{ ext4 } mountpoint{ / } . \
+               100 1000 -1 ext4 $primary{ } method{ format } format{ } use_filesystem{ } filesystem{ ext4 } mountpoint{ /srv } .",
+        shown: "returned while trying to install",
+        signature: "debian-installer/package-failed",
+        said: &["the disk is full", "install.disk", "enough free space"],
+        ..Fault::default()
+    }
+    .happens();
+}
+
+#[test]
 #[ignore = "takes half an hour: make test-install"]
 fn a_package_that_does_not_exist() {
     Fault {

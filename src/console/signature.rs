@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Cause, Phase, Verdict, debconf, pattern::Pattern};
-use crate::{catalogue::InstallerKind, units::Span};
+use crate::{
+    catalogue::{self, InstallerKind},
+    units::Span,
+};
 
 /// One message and what it means. Texts may name groups of the pattern in
 /// braces, such as `{package}`.
@@ -394,9 +397,31 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The text with what the groups matched in place of their names.
+/// The text with what the groups matched in place of their names; nothing stands
+/// for a group of another alternative.
 pub(super) fn fill(text: &str, captures: &BTreeMap<String, String>) -> String {
-    captures
-        .iter()
-        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    let filled =
+        catalogue::fill(text, |name| Some(captures.get(name).cloned().unwrap_or_default()));
+    // What would have been named at the end is not.
+    filled.trim_end_matches([' ', ':']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_match_is_not_named() {
+        let captures = [("what".to_owned(), "busybox".to_owned())].into();
+        for (text, expected) in [
+            (
+                "package {what}{package} could not be installed",
+                "package busybox could not be installed",
+            ),
+            ("packages are missing: {package}{list}", "packages are missing"),
+            ("add mountpoint{ / } to it", "add mountpoint{ / } to it"),
+        ] {
+            assert_eq!(fill(text, &captures), expected);
+        }
+    }
 }
