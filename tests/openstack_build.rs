@@ -85,7 +85,8 @@ async fn an_image_and_a_snapshot_are_made_of_one_disk_and_each_is_proved() {
     let before = things(&cloud);
     append(
         &work,
-        "[platform.openstack]\n[target.volume]\nname = \"disk\"\n[target.glance]\ntags = [\"golden\"]\n",
+        "[platform.openstack]\n[target.volume]\nname = \"disk\"\n[target.glance]\ntags = [\"golden\"]\n\
+         min-disk = \"2500 MiB\"\nmin-memory = \"768 MiB\"\n",
     );
     let output = imgbuild(&work, &BUILD).await;
     let said = text(&output.stderr);
@@ -106,6 +107,7 @@ async fn an_image_and_a_snapshot_are_made_of_one_disk_and_each_is_proved() {
     assert_eq!(cloud.record(snapshot).unwrap()["name"], "disk");
     let image = cloud.record(image).unwrap();
     assert_eq!((&image["name"], &image["tags"][0]), (&"quick".into(), &"golden".into()));
+    assert_eq!((&image["min_disk"], &image["min_ram"]), (&3.into(), &768.into()));
 
     // Nothing has changed; and either can be asked for alone.
     let again = imgbuild(&work, &BUILD).await;

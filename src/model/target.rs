@@ -6,6 +6,8 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::Size;
+
 /// What is made of the installed disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -68,6 +70,10 @@ pub struct GlanceTarget {
     pub members: Vec<String>,
     /// Whether it is protected from deletion.
     pub protected: bool,
+    /// The smallest disk of servers made from it; what the cloud finds where not given.
+    pub min_disk: Option<Size>,
+    /// The least memory of servers made from it; any where not given.
+    pub min_memory: Option<Size>,
     /// The spec's own properties; they win over the catalogue's.
     pub properties: BTreeMap<String, String>,
     /// How many images of this name are kept; older ones are hidden or deleted.

@@ -439,6 +439,11 @@ pub struct GlanceTable {
     /// Whether it is protected from deletion.
     #[serde(default)]
     pub protected: bool,
+    /// The smallest disk of servers made from it, in whole GiB; as large as the disk
+    /// that was installed where left out.
+    pub min_disk: Option<Size>,
+    /// The least memory of servers made from it, in whole MiB; any where left out.
+    pub min_memory: Option<Size>,
     /// Properties of your own; they win over the catalogue's.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,

@@ -93,6 +93,38 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
     }
 }
 
+/// What Glance says to an attribute that is not ours to set, or of another type.
+fn refused(key: &str, value: &Value) -> Option<Reply> {
+    const READ_ONLY: [&str; 13] = [
+        "status",
+        "owner",
+        "size",
+        "virtual_size",
+        "checksum",
+        "os_hash_algo",
+        "os_hash_value",
+        "created_at",
+        "updated_at",
+        "direct_url",
+        "file",
+        "self",
+        "schema",
+    ];
+    if READ_ONLY.contains(&key) {
+        return Some(Reply::html(403, &format!("Attribute '{key}' is read-only.")));
+    }
+    let (fits, kind) = match key {
+        "min_disk" | "min_ram" => (value.is_u64(), "integer"),
+        "protected" | "os_hidden" => (value.is_boolean(), "boolean"),
+        "tags" => (value.is_array(), "array"),
+        _ => (value.is_string(), "string"),
+    };
+    let message = format!(
+        "Provided object does not match schema 'image': {value} is not of type '{kind}' in {key}"
+    );
+    (!fits).then(|| Reply::html(400, &message))
+}
+
 /// An image that another service makes.
 pub(super) fn made(state: &mut State, name: &str, more: Value) -> String {
     let id = state.next_id("");
@@ -133,10 +165,8 @@ fn create(state: &mut State, asked: &Asked) -> Reply {
     let Value::Object(given) = asked.body.clone() else {
         return Reply::html(400, "JSON is malformed");
     };
-    if let Some(reserved) =
-        ["status", "owner", "size", "checksum"].iter().find(|it| given.contains_key(**it))
-    {
-        return Reply::html(403, &format!("Attribute '{reserved}' is read-only."));
+    if let Some(refused) = given.iter().find_map(|(key, value)| refused(key, value)) {
+        return refused;
     }
     let id = made(state, text(&asked.body, "name"), Value::Object(given));
     match state.get(Kind::Image, &id) {
@@ -178,6 +208,11 @@ fn patch(state: &mut State, asked: &Asked, id: &str) -> Reply {
     for change in asked.body.as_array().into_iter().flatten() {
         let key =
             text(change, "path").trim_start_matches('/').replace("~1", "/").replace("~0", "~");
+        if text(change, "op") != "remove"
+            && let Some(refused) = refused(&key, &change["value"])
+        {
+            return refused;
+        }
         match text(change, "op") {
             "add" => drop(changed.insert(key, change["value"].clone())),
             "replace" if changed.contains_key(&key) => {

@@ -19,7 +19,7 @@ use crate::{
     },
     plan::{
         Stage,
-        openstack::{CACHED, DIRECT, SERVERS_OWN, properties},
+        openstack::{CACHED, DIRECT, SERVERS_OWN, gibibytes, properties},
     },
 };
 
@@ -187,6 +187,12 @@ async fn offer_image(
     }
     if let Some(visibility) = &wanted.visibility {
         change.set.insert("visibility".to_owned(), visibility.clone().into());
+    }
+    if let Some(disk) = wanted.min_disk {
+        change.set.insert("min_disk".to_owned(), gibibytes(disk).into());
+    }
+    if let Some(memory) = wanted.min_memory {
+        change.set.insert("min_ram".to_owned(), memory.as_mib().into());
     }
     cloud.images().update(&id, &change).await.map_err(of)?;
     for project in &wanted.members {

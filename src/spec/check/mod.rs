@@ -4,6 +4,7 @@
 //! wrong goes on with a value that does no harm.
 
 mod answer;
+mod in_cloud;
 mod machine;
 mod outcome;
 mod source;

@@ -6,12 +6,12 @@ use super::Checker;
 use crate::{
     model::{
         CloudMedium, Compression, DiskFormat, FileTarget, GlanceTarget, GuestCheck, Install,
-        Openstack, Platform, Qemu, SshAccess, Target, Verify, VerifyCondition, VolumeTarget,
+        Openstack, Platform, Qemu, SshAccess, Target, Verify, VerifyCondition,
     },
     spec::{
         file::{
-            FileTable, GlanceTable, OpenstackTable, PlatformTable, QemuTable, TargetTable,
-            VerifySshTable, VerifyTable, Visibility, VolumeTable,
+            FileTable, OpenstackTable, PlatformTable, QemuTable, TargetTable, VerifySshTable,
+            VerifyTable,
         },
         variables::bad_regex,
     },
@@ -140,12 +140,7 @@ impl Checker<'_> {
             }
             Some(TargetTable { volume: Some(it), glance, .. }) => {
                 local_only(self, "volume");
-                let VolumeTable { name: own, metadata } = it;
-                Target::Volume(VolumeTarget {
-                    name: own.clone().unwrap_or_else(|| name.to_owned()),
-                    metadata: metadata.clone(),
-                    image: glance.as_ref().map(|it| self.glance(name, it)),
-                })
+                Target::Volume(self.volume(name, it, glance.as_ref()))
             }
             Some(TargetTable { glance: Some(it), .. }) => {
                 local_only(self, "glance");
@@ -215,28 +210,6 @@ impl Checker<'_> {
             path: path.clone().unwrap_or_else(|| format!("{name}.{ending}")).into(),
             format,
             compression,
-        }
-    }
-
-    fn glance(&mut self, name: &str, table: &GlanceTable) -> GlanceTarget {
-        let GlanceTable { name: own, visibility, tags, members, protected, properties, keep } =
-            table;
-        if !members.is_empty() && *visibility != Some(Visibility::Shared) {
-            self.contradiction(
-                "only a shared image has members",
-                (&["target", "glance", "members"], "members"),
-                (&["target", "glance", "visibility"], "not shared"),
-                "add `visibility = \"shared\"`, or leave `members` out",
-            );
-        }
-        GlanceTarget {
-            name: own.clone().unwrap_or_else(|| name.to_owned()),
-            visibility: visibility.map(|it| it.as_str().to_owned()),
-            tags: tags.clone(),
-            members: members.clone(),
-            protected: *protected,
-            properties: properties.clone(),
-            keep: *keep,
         }
     }
 
