@@ -7,7 +7,9 @@
 
 mod error;
 mod files;
+mod reader;
 mod resolve;
+mod settings;
 mod tree;
 
 pub use error::ConfigError;
