@@ -93,6 +93,7 @@ pub(super) fn identity(auth: &Auth, scope: &Scope) -> Value {
         Scope::Default => {}
         Scope::Project(project) => auth["scope"] = json!({ "project": who(project) }),
         Scope::Domain(within) => auth["scope"] = json!({ "domain": domain(within) }),
+        Scope::Trust(id) => auth["scope"] = json!({ "OS-TRUST:trust": { "id": id } }),
         Scope::System => auth["scope"] = json!({ "system": { "all": true } }),
     }
     json!({ "auth": auth })

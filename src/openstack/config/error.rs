@@ -3,6 +3,10 @@
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use thiserror::Error as ThisError;
 
+/// What to do where nothing is configured.
+pub(super) const HOW_TO_BEGIN: &str = "Horizon hands out a `clouds.yaml` under `API Access`; put it here, into \
+    `~/.config/openstack` or into `/etc/openstack`. Or set `OS_AUTH_URL` and its kin, as an `openrc` file does";
+
 /// Why it is not known how to reach a cloud.
 #[derive(Debug, ThisError, Diagnostic)]
 #[non_exhaustive]
@@ -33,9 +37,7 @@ pub enum ConfigError {
 
     /// Nothing says how to reach a cloud.
     #[error("no cloud is configured")]
-    #[diagnostic(help(
-        "write `clouds.yaml` (here, in `~/.config/openstack` or in `/etc/openstack`), or set `OS_AUTH_URL` and its kin"
-    ))]
+    #[diagnostic(help("{HOW_TO_BEGIN}"))]
     NoCloud,
 
     /// There are several, and none was chosen.

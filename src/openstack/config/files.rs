@@ -36,27 +36,36 @@ fn read() -> Result<Texts, Box<ConfigError>> {
         secure = first(&[folder.to_owned()], "secure")?;
     }
     let public = find("OS_CLIENT_VENDOR_FILE", "clouds-public")?;
-    Ok(Texts { clouds, secure, public, env })
+    let home = std::env::var("HOME").ok().filter(|it| !it.is_empty()).map(Utf8PathBuf::from);
+    Ok(Texts { clouds, secure, public, env, home })
 }
 
 /// The folders that are searched, in order.
 fn folders(var: &dyn Fn(&str) -> Option<String>) -> Vec<Utf8PathBuf> {
-    let home = var("HOME").map(Utf8PathBuf::from);
-    let config =
-        var("XDG_CONFIG_HOME").map(Utf8PathBuf::from).or_else(|| home.map(|it| it.join(".config")));
-    let own = config.map(|it| it.join("openstack"));
-    [Some(Utf8PathBuf::new()), own, Some("/etc/openstack".into())].into_iter().flatten().collect()
+    let config = var("XDG_CONFIG_HOME").map(Utf8PathBuf::from);
+    let usual = var("HOME").map(|it| Utf8PathBuf::from(it).join(".config"));
+    let own = [config, usual].into_iter().flatten().map(|it| it.join("openstack"));
+    let machine = ["/etc/xdg/openstack", "/etc/openstack"].map(Utf8PathBuf::from);
+    [Utf8PathBuf::new()].into_iter().chain(own).chain(machine).collect()
 }
 
 fn first(folders: &[Utf8PathBuf], stem: &str) -> Result<Option<Text>, Box<ConfigError>> {
     for folder in folders {
         for suffix in ["yaml", "yml", "json"] {
-            if let Some(text) = text(&folder.join(format!("{stem}.{suffix}")))? {
-                return Ok(Some(text));
+            match text(&folder.join(format!("{stem}.{suffix}"))) {
+                Ok(Some(text)) => return Ok(Some(text)),
+                Ok(None) => {}
+                // One that others may read is not meant for us.
+                Err(err) if is_denied(&err) => {}
+                Err(err) => return Err(err),
             }
         }
     }
     Ok(None)
+}
+
+fn is_denied(err: &ConfigError) -> bool {
+    matches!(err, ConfigError::Read(err) if err.kind() == ErrorKind::PermissionDenied)
 }
 
 fn text(path: &Utf8Path) -> Result<Option<Text>, Box<ConfigError>> {
@@ -76,7 +85,10 @@ mod tests {
     #[test]
     fn the_working_folder_wins_over_the_user_s_and_that_over_the_machine_s() {
         let home = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
-        assert_eq!(folders(&home), ["", "/home/u/.config/openstack", "/etc/openstack"]);
+        let machine = ["/etc/xdg/openstack", "/etc/openstack"];
+        assert_eq!(folders(&home), [&["", "/home/u/.config/openstack"], &machine[..]].concat());
+        let moved = |name: &str| Some(if name == "HOME" { "/home/u" } else { "/c" }.to_owned());
+        assert_eq!(folders(&moved)[1..3], ["/c/openstack", "/home/u/.config/openstack"]);
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         let folders = [dir.join("a"), dir.join("b")];

@@ -2,7 +2,8 @@
 //!
 //! [`resolve`] is pure: texts in, a [`CloudConfig`] out. [`load`] finds the
 //! texts where every OpenStack tool does: the file `OS_CLIENT_CONFIG_FILE`
-//! names, else `clouds.yaml` in `./`, `~/.config/openstack`, `/etc/openstack`;
+//! names, else `clouds.yaml` in `./`, `~/.config/openstack`, `/etc/openstack`; one
+//! that may not be read there is passed over;
 //! `secure.yaml` and `clouds-public.yaml` likewise.
 
 mod error;
@@ -34,6 +35,8 @@ pub struct Texts {
     pub public: Option<Text>,
     /// The environment's `OS_*` variables.
     pub env: BTreeMap<String, String>,
+    /// The user's folder, which `~` in the path of a certificate means.
+    pub home: Option<Utf8PathBuf>,
 }
 
 /// A file that was read.
@@ -124,6 +127,8 @@ pub enum Scope {
     Project(Who),
     /// A domain.
     Domain(Domain),
+    /// What somebody entrusts to the user, by the trust's ID.
+    Trust(String),
     /// The whole cloud.
     System,
 }

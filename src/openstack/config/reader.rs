@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
+
 use super::{
     Auth, CloudConfig, ConfigError, Credential, Domain, Interface, Scope, Tls, Who,
     tree::{Files, Node, Value},
@@ -16,6 +18,8 @@ pub(super) struct Reader<'a> {
     pub(super) cloud: &'a str,
     pub(super) settings: Node,
     pub(super) files: &'a Files,
+    /// The user's folder, for paths that begin with `~`.
+    pub(super) home: Option<&'a Utf8Path>,
 }
 
 impl Reader<'_> {
@@ -44,12 +48,17 @@ impl Reader<'_> {
         let Some(node) = self.settings.get("auth_url") else {
             return Err(self.lacks("auth_url", "OS_AUTH_URL"));
         };
-        self.http(node, "auth_url")
+        let text = node.as_text().unwrap_or_default();
+        // Profiles of clouds with a keystone in each region are written like this.
+        let text = match self.region() {
+            Some(region) => text.replace("{region_name}", &region),
+            None => text.to_owned(),
+        };
+        self.http(node, &text, "auth_url")
     }
 
     /// An HTTP URL without the slash at its end.
-    fn http(&self, node: &Node, key: &str) -> Result<String, Box<ConfigError>> {
-        let text = node.as_text().unwrap_or_default();
+    fn http(&self, node: &Node, text: &str, key: &str) -> Result<String, Box<ConfigError>> {
         match reqwest::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") => {
                 Ok(text.trim_end_matches('/').to_owned())
@@ -133,6 +142,9 @@ impl Reader<'_> {
                 )),
             };
         }
+        if let Some(id) = self.text("trust_id") {
+            return Ok(Scope::Trust(id));
+        }
         if let Some(id) = self.text("project_id").or_else(|| self.text("tenant_id")) {
             return Ok(Scope::Project(Who::Id(id)));
         }
@@ -189,7 +201,7 @@ impl Reader<'_> {
             for kind in service.types() {
                 let key = format!("{}_endpoint_override", kind.replace('-', "_"));
                 if let Some(node) = self.settings.get(&key) {
-                    let url = self.http(node, &key)?;
+                    let url = self.http(node, node.as_text().unwrap_or_default(), &key)?;
                     endpoints.entry(service).or_insert(url);
                 }
             }
@@ -200,7 +212,14 @@ impl Reader<'_> {
     fn tls(&self) -> Result<Tls, Box<ConfigError>> {
         let verify = self.truth("verify")?.unwrap_or(true);
         let insecure = self.truth("insecure")?.unwrap_or(false);
-        let path = |key: &str| self.text(key).map(Into::into);
+        // As every tool does: `~` is the user's folder.
+        let path = |key: &str| {
+            let text = self.text(key)?;
+            Some(match (text.strip_prefix("~/"), &self.home) {
+                (Some(rest), Some(home)) => home.join(rest),
+                _ => text.into(),
+            })
+        };
         Ok(Tls {
             insecure: insecure || !verify,
             cacert: path("cacert"),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{
     CloudConfig, ConfigError, Texts,
+    error::HOW_TO_BEGIN,
     reader::Reader,
     settings::settings,
     tree::{Files, Node, Value},
@@ -74,7 +75,10 @@ pub fn resolve(texts: &Texts, cloud: Option<&str>) -> Result<CloudConfig, Box<Co
                 (Some((_, near)), _) => {
                     format!("did you mean `{near}`? there are {}", quoted(&listed))
                 }
-                (None, []) => "there is no `clouds.yaml` with a cloud in it".to_owned(),
+                (None, []) if texts.clouds.is_some() => {
+                    "the file has no cloud: each is a table below `clouds:`".to_owned()
+                }
+                (None, []) => format!("there is no `clouds.yaml`: {HOW_TO_BEGIN}"),
                 (None, _) => format!("there are {}", quoted(&listed)),
             };
             let path = texts.clouds.as_ref().map(|it| it.path.clone());
@@ -84,7 +88,8 @@ pub fn resolve(texts: &Texts, cloud: Option<&str>) -> Result<CloudConfig, Box<Co
     if let Some(secrets) = secure.as_ref().and_then(|it| it.get(&name)) {
         node.merge(secrets.clone());
     }
-    Reader { cloud: &name, settings: settings(node, &texts.env), files: &files }.read()
+    let home = texts.home.as_deref();
+    Reader { cloud: &name, settings: settings(node, &texts.env), files: &files, home }.read()
 }
 
 /// The maps below a key.
@@ -108,11 +113,11 @@ fn profile_of(
     }
     let known: Vec<_> = public.map(|it| it.keys().cloned().collect()).unwrap_or_default();
     let help = if known.is_empty() {
-        "profiles are read from `clouds-public.yaml`; there is none".to_owned()
+        "profiles are read from `clouds-public.yaml`, and there is none: write its `auth_url` into the cloud itself".to_owned()
     } else {
         format!("`clouds-public.yaml` has {}", quoted(&known))
     };
-    let reader = Reader { cloud, settings: Node::empty(), files };
+    let reader = Reader { cloud, settings: Node::empty(), files, home: None };
     Err(reader.wrong(Some(profile), format!("there is no profile `{name}`"), &help))
 }
 
@@ -242,6 +247,38 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_does_not_change_who_a_cloud_s_user_is() {
+        let mut it = texts(
+            "clouds:\n  a:\n    auth: {auth_url: 'http://a', username: u, password: p, project_name: x}\n  \
+             b:\n    auth: {auth_url: 'http://b', token: t, project_name: x}\n",
+        );
+        // What the `openrc` of an application credential leaves in a shell, and one of a user.
+        it.env = env(&[
+            ("OS_AUTH_TYPE", "v3applicationcredential"),
+            ("OS_APPLICATION_CREDENTIAL_ID", "id"),
+            ("OS_APPLICATION_CREDENTIAL_SECRET", "secret"),
+            ("OS_USERNAME", "other"),
+            ("OS_PASSWORD", "other"),
+        ]);
+        assert!(matches!(resolve(&it, Some("a")).unwrap().auth, Auth::Password { .. }));
+        assert!(matches!(resolve(&it, Some("b")).unwrap().auth, Auth::Token(_)));
+    }
+
+    #[test]
+    fn trusts_regions_in_addresses_and_the_user_s_folder_are_understood() {
+        let mut it = texts(
+            "clouds:\n  a:\n    region_name: north\n    cacert: ~/ca.pem\n    cert: /c.pem\n    auth:\n      \
+             auth_url: https://{region_name}.example.org:5000\n      username: u\n      password: p\n      trust_id: t\n",
+        );
+        it.home = Some("/home/u".into());
+        let cloud = resolve(&it, None).unwrap();
+        assert_eq!(cloud.auth_url, "https://north.example.org:5000");
+        assert_eq!(cloud.scope, Scope::Trust("t".into()));
+        assert_eq!(cloud.tls.cacert.as_deref(), Some("/home/u/ca.pem".into()));
+        assert_eq!(cloud.tls.cert.as_deref(), Some("/c.pem".into()));
+    }
+
+    #[test]
     fn which_cloud_is_meant_is_asked_and_told() {
         let known = resolve(&texts(TWO), None).unwrap_err().to_string();
         assert_eq!(known, "which cloud is meant? there are `lab-1`, `prod`");
@@ -249,6 +286,11 @@ mod tests {
         assert!(unknown.contains("there is no cloud `prd` in `clouds.yaml`"), "{unknown}");
         assert!(unknown.contains("did you mean `prod`?"), "{unknown}");
         assert!(matches!(*resolve(&Texts::default(), None).unwrap_err(), ConfigError::NoCloud));
+        let none = report(&resolve(&Texts::default(), Some("prod")).unwrap_err());
+        assert!(none.contains("there is no `clouds.yaml`"), "{none}");
+        assert!(none.contains("~/.config/openstack"), "where it belongs: {none}");
+        let empty = report(&resolve(&texts("cloud: {a: {}}"), Some("a")).unwrap_err());
+        assert!(empty.contains("each is a table below `clouds:`"), "{empty}");
         let mut it = texts(TWO);
         it.env = env(&[("OS_CLOUD", "prod")]);
         assert_eq!(resolve(&it, None).unwrap().name, "prod");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::tree::{Node, Value};
 
 /// Keys that belong below `auth`, although old files have them beside it.
-const AUTH_KEYS: [&str; 22] = [
+const AUTH_KEYS: [&str; 23] = [
     "auth_url",
     "username",
     "user_id",
@@ -25,6 +25,7 @@ const AUTH_KEYS: [&str; 22] = [
     "default_domain_id",
     "default_domain_name",
     "system_scope",
+    "trust_id",
     "application_credential_id",
     "application_credential_name",
     "application_credential_secret",
@@ -41,14 +42,16 @@ pub(super) fn settings(mut cloud: Node, env: &BTreeMap<String, String>) -> Node 
     let given: BTreeSet<String> = cloud.keys().cloned().collect();
     let has = |keys: &[&str]| keys.iter().any(|it| given.contains(*it));
     // A variable must not mix with another way to say the same thing.
-    let groups: [&[&str]; 6] = [
-        &[
-            "username",
-            "user_id",
-            "application_credential_id",
-            "application_credential_name",
-            "token",
-        ],
+    let who: &[&str] = &[
+        "username",
+        "user_id",
+        "application_credential_id",
+        "application_credential_name",
+        "token",
+    ];
+    let groups: [&[&str]; 7] = [
+        who,
+        &["password", "token", "application_credential_id", "application_credential_name"],
         &[
             "project_id",
             "project_name",
@@ -57,6 +60,7 @@ pub(super) fn settings(mut cloud: Node, env: &BTreeMap<String, String>) -> Node 
             "domain_id",
             "domain_name",
             "system_scope",
+            "trust_id",
             "application_credential_id",
             "application_credential_name",
         ],
@@ -95,6 +99,8 @@ pub(super) fn settings(mut cloud: Node, env: &BTreeMap<String, String>) -> Node 
             .contains(&key.as_str())
             || key.ends_with("_endpoint_override");
         let taken = given.contains(&key)
+            // A kind of credentials belongs to those beside it.
+            || (key == "auth_type" && has(who))
             || groups.iter().any(|group| group.contains(&key.as_str()) && has(group));
         if known && !taken {
             more.insert(key, Node::text(value));
