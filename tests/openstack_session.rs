@@ -173,6 +173,28 @@ async fn a_token_that_ends_during_an_upload_does_not_end_the_upload() {
 }
 
 #[tokio::test]
+async fn a_long_upload_that_breaks_off_waits_until_glance_has_let_go() {
+    let (fake, _) =
+        start(Manners { delay: Duration::from_millis(250), ..Manners::default() }).await;
+    let patience = Patience {
+        // Shorter than the upload takes.
+        stored: Duration::from_millis(500),
+        attempts: 2,
+        retry: QUICK,
+        ..Patience::default()
+    };
+    let cloud = Cloud::new(fake.config(), patience, CancellationToken::new()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Utf8PathBuf::from_path_buf(dir.path().join("disk")).unwrap();
+    fs_err::File::create(&disk).unwrap().set_len(192 << 20).unwrap();
+    let new = NewImage { name: "x".into(), disk_format: "raw".into(), ..NewImage::default() };
+    let image = cloud.images().create(&new).await.unwrap();
+    fake.fail(When::Matching("/file".into(), 1), Fault::ReplyLost);
+    let image = cloud.images().upload(&image.id, &disk, "disk", &Teller::default()).await.unwrap();
+    assert_eq!(image.size, Some(192 << 20));
+}
+
+#[tokio::test]
 async fn an_upload_that_stands_still_ends() {
     let (fake, cloud) = start(Manners::default()).await;
     let patience = Patience {

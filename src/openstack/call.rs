@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -217,14 +217,13 @@ pub(super) async fn read(
     let bytes: Bytes = bytes.freeze();
     // 300 is how a service lists its versions.
     if !status.is_success() && status != StatusCode::MULTIPLE_CHOICES {
-        let seconds = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok()?.trim().parse().ok());
         return Err(Refusal {
             service,
             request,
             status: status.as_u16(),
             message: body::message(&bytes, withheld),
             request_id: request_id(&headers),
-            retry_after: seconds.map(Duration::from_secs),
+            retry_after: retry_after(&headers),
         }
         .into());
     }
@@ -245,16 +244,31 @@ pub(super) async fn read(
     Ok(Answer { service, request, headers, json })
 }
 
+/// When to come back: seconds, or a date (RFC 9110, 10.2.3), which counts from the
+/// service's own clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let wished = text(RETRY_AFTER)?;
+    if let Ok(seconds) = wished.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text| jiff::fmt::rfc2822::parse(text).ok().map(|it| it.timestamp());
+    let now = text(DATE).and_then(date).unwrap_or_else(jiff::Timestamp::now);
+    Some(Duration::try_from(date(wished)?.duration_since(now)).unwrap_or_default())
+}
+
 pub(super) fn no_answer(service: Service, request: &str, err: &reqwest::Error) -> Error {
     // The innermost cause is the one that says something: `Connection refused`.
     let mut cause: &dyn std::error::Error = err;
     while let Some(source) = cause.source() {
         cause = source;
     }
+    // Which of all addresses that was is what a wrong endpoint is found by.
+    let at = err.url().map(|it| format!(" ({})", it.origin().ascii_serialization()));
     Error::NoAnswer {
         service,
         request: request.to_owned(),
-        reason: cause.to_string(),
+        reason: format!("{cause}{}", at.unwrap_or_default()),
         sent: !err.is_connect() && !err.is_builder(),
     }
 }
@@ -292,6 +306,21 @@ mod tests {
             });
             assert_eq!(next_page(&json, key), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn services_say_when_to_come_back_in_two_ways() {
+        let after = |wished: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, "Fri, 27 Nov 2026 00:00:00 GMT".parse().unwrap());
+            headers.insert(RETRY_AFTER, wished.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(after("Fri, 27 Nov 2026 00:01:30 GMT"), Some(Duration::from_secs(90)));
+        assert_eq!(after("Fri, 27 Nov 2020 00:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub enum Error {
     #[error(
         "{service} does not speak version {wanted}, which {purpose} needs; it offers {offered}"
     )]
+    #[diagnostic(help(
+        "where `clouds.yaml` names a URL with a version in it (`/v2.0`), leave the version out; else the cloud is too old for this"
+    ))]
     Version {
         /// Which service.
         service: Service,
@@ -254,7 +257,7 @@ impl Error {
     pub fn is_over_quota(&self) -> bool {
         let Self::Refused(it) = self else { return false };
         match it.status {
-            413 => true,
+            413 => !it.is_rate(),
             403 | 409 => it.message.to_lowercase().contains("quota"),
             _ => false,
         }
@@ -264,7 +267,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Slow { .. } | Self::Unreadable { .. } => true,
-            Self::Refused(it) => matches!(it.status, 408 | 429 | 500 | 502 | 503 | 504),
+            Self::Refused(it) => it.is_rate() || matches!(it.status, 408 | 500 | 502 | 503 | 504),
             _ => false,
         }
     }
@@ -281,6 +284,13 @@ impl Error {
 }
 
 impl Refusal {
+    /// Whether it was asked too often. 413 says that too, in front of older clouds; then
+    /// it says when to come back, and for a quota never or in no time.
+    fn is_rate(&self) -> bool {
+        let later = self.retry_after.is_some_and(|it| !it.is_zero());
+        self.status == 429 || (self.status == 413 && later)
+    }
+
     fn help(&self) -> &'static str {
         match self.status {
             401 => "check user, password or application credential, project and domain",
@@ -326,4 +336,34 @@ fn because(reason: &str) -> String {
 /// Rounded up to what people count in.
 fn span(duration: Duration) -> Span {
     Span::secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_requests_is_no_quota() {
+        let refusal = |status, seconds: Option<u64>| {
+            Error::from(Refusal {
+                service: Service::Volume,
+                request: "POST /volumes".into(),
+                status,
+                message: "This request was rate-limited.".into(),
+                request_id: None,
+                retry_after: seconds.map(Duration::from_secs),
+            })
+        };
+        for (status, seconds, again, quota) in [
+            (413, Some(0), false, true),
+            (413, None, false, true),
+            (413, Some(12), true, false),
+            (429, None, true, false),
+            (403, None, false, false),
+        ] {
+            let error = refusal(status, seconds);
+            assert_eq!((error.is_transient(), error.is_over_quota()), (again, quota), "{status}");
+            assert!(!error.may_have_happened());
+        }
+    }
 }

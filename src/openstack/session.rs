@@ -60,6 +60,18 @@ pub struct Patience {
     pub away: Duration,
 }
 
+impl Patience {
+    /// How long to wait until something is asked again that failed so: as long as the
+    /// service wishes, within bounds, and never shorter than `pause`.
+    pub(super) fn before_again(&self, err: &Error, pause: Duration) -> Duration {
+        let wished = match err {
+            Error::Refused(refusal) => refusal.retry_after,
+            _ => None,
+        };
+        wished.unwrap_or(pause).clamp(pause, self.retry_after.max(pause))
+    }
+}
+
 impl Default for Patience {
     fn default() -> Self {
         Self {
@@ -212,15 +224,7 @@ impl Session {
             if !again || n >= patience.attempts || begin.elapsed() > patience.total {
                 return Err(err);
             }
-            let asked = match &err {
-                Error::Refused(refusal) => refusal.retry_after,
-                _ => None,
-            };
-            sleep(
-                asked.unwrap_or(pause).clamp(pause, patience.retry_after.max(pause)),
-                &self.cancel,
-            )
-            .await?;
+            sleep(patience.before_again(&err, pause), &self.cancel).await?;
         }
         Err(Error::Cancelled)
     }
@@ -276,7 +280,7 @@ impl Session {
             if !open && !err.is_conflict() {
                 return Err(err);
             }
-            sleep(pause, &self.cancel).await?;
+            sleep(patience.before_again(&err, pause), &self.cancel).await?;
             if let Some(found) = find().await? {
                 return Ok(found);
             }
@@ -379,7 +383,7 @@ impl Session {
                         && n < patience.attempts
                         && begin.elapsed() < patience.total =>
                 {
-                    sleep(pause, &self.cancel).await?;
+                    sleep(patience.before_again(&err, pause), &self.cancel).await?;
                 }
                 other => return other,
             }

@@ -55,15 +55,19 @@ impl Images<'_> {
     ) -> Result<Image, Error> {
         let patience = *self.session.patience();
         let length = fs_err::metadata(path).map_err(Error::File)?.len();
-        let begin = Instant::now();
-        for (n, pause) in (1..).zip(patience.retry.pauses()) {
+        let mut n_sent = 0;
+        // Since when what an attempt left that broke off is in the way.
+        let mut held: Option<Instant> = None;
+        for pause in patience.retry.pauses() {
             // This look also proves the token, before gigabytes are sent in vain.
             let image = self.get(id).await?;
             match image.status {
                 ImageState::Active if image.size == Some(length) => return Ok(image),
                 ImageState::Queued => {}
                 // What is left of an attempt that broke off.
-                ImageState::Saving if begin.elapsed() < patience.stored => {
+                ImageState::Saving
+                    if held.get_or_insert_with(Instant::now).elapsed() < patience.stored =>
+                {
                     sleep(pause, self.session.cancel()).await?;
                     continue;
                 }
@@ -80,6 +84,7 @@ impl Images<'_> {
                     });
                 }
             }
+            (n_sent, held) = (n_sent + 1, None);
             match self.upload_once(id, path, length, what, teller).await {
                 Ok(()) => {}
                 // An active image is found by the next look. A 401 is renewed by it.
@@ -87,8 +92,9 @@ impl Images<'_> {
                     if (err.is_transient()
                         || matches!(err.status(), Some(401 | 409))
                         || matches!(err, Error::Stalled { .. }))
-                        && n < patience.attempts =>
+                        && n_sent < patience.attempts =>
                 {
+                    let pause = patience.before_again(&err, pause);
                     sleep(pause, self.session.cancel()).await?;
                 }
                 Err(err) => return Err(err),
