@@ -111,6 +111,20 @@ async fn a_folder_is_built_two_at_a_time_in_the_order_of_its_specs() {
 }
 
 #[tokio::test]
+async fn what_a_cloud_lacks_says_of_which_build() {
+    // Warnings of one build are its own: it asks for more processors than there are.
+    let (_cloud, work) = cloud(manners(), &["a", "b"]).await;
+    let greedy = work.path("specs/b.toml");
+    let spec = fs_err::read_to_string(&greedy).unwrap().replace("cpus = 1", "cpus = 4");
+    fs_err::write(&greedy, spec).unwrap();
+    let build = ["build", "specs", "--cloud", "fake", "-j", "2", "--format", "plain"];
+    let output = imgbuild(&work, &build).await;
+    let said = text(&output.stderr);
+    assert!(said.contains("b:\nwarning  flavor"), "{said}");
+    assert!(!said.contains("a:\nwarning"), "{said}");
+}
+
+#[tokio::test]
 async fn quotas_bound_how_many_run_whatever_j_says() {
     let names = ["a", "b", "c", "d", "e"];
     // Two servers may be.

@@ -236,7 +236,8 @@ impl Builds<'_> {
             );
         };
         let length = prepared.rendered.expose().len();
-        site.begin(prepared.loaded.build(), length, waits, &self.stop).await
+        let heading = self.display.is_many().then_some(prepared.plan.name.as_str());
+        site.begin(prepared.loaded.build(), length, heading, waits, &self.stop).await
     }
 
     async fn run(

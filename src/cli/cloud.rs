@@ -54,17 +54,22 @@ pub(super) struct Found {
 
 /// Looks whether the cloud has what the build needs, says what it lacks, and
 /// chooses where servers are started. Nothing is written. `among_ours` leaves
-/// quotas out: it is known what other builds of ours use.
+/// quotas out: it is known what other builds of ours use. `heading` says of which of
+/// several builds that is.
 pub(super) async fn survey(
     cloud: &Cloud,
     build: &Build,
     user_data: usize,
     among_ours: bool,
+    heading: Option<&str>,
 ) -> Result<Found, Failure> {
     let (facts, wanted, checks) = look(cloud, build, user_data).await?;
     let counts = |it: &Check| !(among_ours && it.name.starts_with(QUOTA));
     let bad: Vec<_> =
         checks.into_iter().filter(|it| it.grade != Grade::Good && counts(it)).collect();
+    if let Some(heading) = heading.filter(|_| !bad.is_empty()) {
+        _ = writeln!(std::io::stderr(), "{heading}:");
+    }
     doctor::print_to(&bad, &mut std::io::stderr());
     if bad.iter().any(|it| it.grade == Grade::Missing) {
         _ = writeln!(std::io::stderr(), "nothing was changed in the cloud");

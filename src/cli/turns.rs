@@ -117,12 +117,13 @@ impl Turns {
 
 impl Site {
     /// Waits until the cloud has room for the build, and says where its servers
-    /// are started. `waits` is called before the first wait. `None` where the
-    /// user wants it no more.
+    /// are started. `waits` is called before the first wait. `heading` names the build
+    /// where there are several. `None` where the user wants it no more.
     pub(super) async fn begin(
         self: &Rc<Self>,
         build: &Build,
         user_data: usize,
+        heading: Option<&str>,
         waits: impl Fn(),
         stop: &CancellationToken,
     ) -> Result<Option<(Place, Turn)>, Failure> {
@@ -131,7 +132,8 @@ impl Site {
             let mut is_told = false;
             loop {
                 let is_alone = self.ours.borrow().running == 0;
-                let found = cloud::survey(&self.cloud, build, user_data, !is_alone).await?;
+                let found =
+                    cloud::survey(&self.cloud, build, user_data, !is_alone, heading).await?;
                 let demand = demand(&found.makes, found.vcpus, found.ram);
                 loop {
                     // A build among others may have become the only one while it waited.
