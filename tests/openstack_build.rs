@@ -238,6 +238,12 @@ async fn a_poweroff_without_a_word_is_no_success() {
     let console = lines(&INSTALL[..4]);
     let said = failure(Manners { console, ..manners() }, &[]).await;
     assert!(said.contains("stage `install` failed"), "{said}");
+    assert!(!said.contains("was not seen"), "{said}");
+    // Nova's own default: with the machine its console is gone.
+    let console = lines(&INSTALL[..4]);
+    let forgetful = Manners { console, console_when_off: false, ..manners() };
+    let said = failure(forgetful, &[]).await;
+    assert!(said.contains("no console of a server that is off"), "{said}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! How often a cloud is asked about a server, and how long it may be away.
 //!
 //! Nova is asked, it does not tell: often in the first minutes, then seldom,
-//! which keeps an hour of waiting under 400 requests however much is said. A
-//! service that is started anew in the middle of an installation of hours is no
+//! which keeps an hour of waiting under 400 requests however much is said. Towards
+//! the end it is asked often again: by Nova's default the console of a server that
+//! is off is gone, and with it the words by which a success is known. A service that is started anew in the middle of an installation of hours is no
 //! reason to throw that away.
 
 use std::{
@@ -15,6 +16,7 @@ use std::{
 
 use super::of;
 use crate::{
+    console::Phase,
     engine::{StageError, Teller},
     openstack::Error,
     units::Span,
@@ -27,7 +29,14 @@ const SELDOM: Duration = Duration::from_secs(25);
 /// are looked at twenty times a second at most.
 const SHARE: Duration = Duration::from_millis(50);
 /// So many looks at what counts more for one at the other.
-const LOOKS: u32 = 4;
+const LOOKS: u32 = 6;
+/// The pause at first is this part of the time that has passed.
+const PART: u32 = 15;
+/// While packages are installed, and from the boot loader on: so many looks with no
+/// more than so much between them. Installers need 10 seconds and more from there
+/// to their end, on fast machines.
+const NEAR: (u32, Duration) = (60, Duration::from_secs(8));
+const AT_THE_END: (u32, Duration) = (30, Duration::from_secs(2));
 /// Between two looks at the hypervisor's counters.
 const COUNTERS: Duration = Duration::from_mins(2);
 
@@ -60,6 +69,8 @@ pub(super) struct Pace {
     counted: Option<Duration>,
     /// When its installer said that it was done: what is left is to go off.
     done: Option<Duration>,
+    /// How many looks more are close to each other, and how close.
+    close: (u32, Duration),
 }
 
 impl Drop for Pace {
@@ -72,7 +83,7 @@ impl Pace {
     /// The pace of one among others.
     pub(super) fn among(crowd: &Crowd) -> Self {
         crowd.0.fetch_add(1, Ordering::Relaxed);
-        Self { crowd: crowd.clone(), n_looks: 0, counted: None, done: None }
+        Self { crowd: crowd.clone(), n_looks: 0, counted: None, done: None, close: (0, SELDOM) }
     }
 
     /// What to look at, so long after its start. The console tells most; once
@@ -88,17 +99,31 @@ impl Pace {
         Look { server: full || is_done, console: full || !is_done, counters }
     }
 
+    /// Its installer has come so far.
+    pub(super) fn reached(&mut self, phase: Phase) {
+        match phase {
+            Phase::Packages => self.close = NEAR,
+            // Once: the end comes soon behind the boot loader.
+            Phase::BootLoader | Phase::End if self.close.1 != AT_THE_END.1 => {
+                self.close = AT_THE_END;
+            }
+            _ => {}
+        }
+    }
+
     /// Its installer said that it was done.
     pub(super) fn done(&mut self, at: Duration) {
         self.done.get_or_insert(at);
     }
 
     /// How long to wait until the next look.
-    pub(super) fn pause(&self, at: Duration) -> Duration {
-        let pause = match self.done {
-            Some(done) => at.saturating_sub(done) / 15,
-            None => at / 30,
-        };
+    pub(super) fn pause(&mut self, at: Duration) -> Duration {
+        let mut pause = at.saturating_sub(self.done.unwrap_or_default()) / PART;
+        let (n_close, most) = &mut self.close;
+        if *n_close > 0 && pause > *most && self.done.is_none() {
+            *n_close -= 1;
+            pause = *most;
+        }
         let n_others = self.crowd.0.load(Ordering::Relaxed);
         pause.clamp((SHARE * n_others).clamp(OFTEN, SELDOM), SELDOM)
     }
@@ -156,13 +181,18 @@ impl Outage {
 mod tests {
     use super::*;
 
-    /// The requests of an hour, with the time they were sent at.
-    fn hour(done_at: Option<u64>) -> Vec<(Duration, Look)> {
+    /// The requests of an hour, with the time they were sent at. Phases are reached
+    /// at so many seconds.
+    fn hour(phases: &[(u64, Phase)], done_at: Option<u64>) -> Vec<(Duration, Look)> {
+        let mut phases = phases.iter().peekable();
         let mut pace = Pace::among(&Crowd::default());
         let mut at = Duration::ZERO;
         let mut looks = Vec::new();
         while at < Duration::from_hours(1) {
             looks.push((at, pace.look(at)));
+            while let Some((_, phase)) = phases.next_if(|it| at.as_secs() >= it.0) {
+                pace.reached(*phase);
+            }
             if done_at.is_some_and(|it| at.as_secs() >= it) {
                 pace.done(at);
             }
@@ -181,15 +211,33 @@ mod tests {
     #[test]
     fn an_hour_of_waiting_is_at_most_400_requests() {
         for done_at in [None, Some(0), Some(60), Some(1200), Some(3000)] {
-            let n = n_requests(&hour(done_at));
-            assert!((150..=400).contains(&n), "done at {done_at:?}: {n}");
+            for packages in [10, 300, 900, 2000] {
+                for boot_loader in [packages + 1, packages + 600, packages + 1500] {
+                    let phases = [
+                        (packages, Phase::Packages),
+                        (boot_loader, Phase::BootLoader),
+                        (boot_loader + 30, Phase::End),
+                    ];
+                    let n = n_requests(&hour(&phases, done_at));
+                    assert!((150..=400).contains(&n), "{phases:?}, done at {done_at:?}: {n}");
+                }
+            }
         }
+    }
+
+    #[test]
+    fn the_last_words_of_an_installer_are_not_missed() {
+        // An install of a quarter of an hour whose boot loader takes ten seconds.
+        let phases = [(500, Phase::Packages), (900, Phase::BootLoader)];
+        let looks = hour(&phases, None);
+        let last = looks.iter().filter(|it| it.1.console && (890..910).contains(&it.0.as_secs()));
+        assert!(last.count() >= 4);
     }
 
     #[test]
     fn servers_of_many_builds_share_what_a_cloud_bears() {
         let crowd = Crowd::default();
-        let many: Vec<_> = (0..200).map(|_| Pace::among(&crowd)).collect();
+        let mut many: Vec<_> = (0..200).map(|_| Pace::among(&crowd)).collect();
         assert_eq!(many[0].pause(Duration::ZERO), Duration::from_secs(10));
         assert_eq!(many[0].pause(Duration::from_hours(1)), SELDOM);
         drop(many);
@@ -198,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_server_that_is_to_go_off_is_looked_at_at_once() {
-        let looks = hour(Some(1200));
+        let looks = hour(&[], Some(1200));
         let after: Vec<_> = looks.iter().filter(|it| it.0.as_secs() >= 1230).take(5).collect();
         assert!(after.iter().all(|it| it.1.server));
         let pauses: Vec<_> = after.windows(2).map(|it| it[1].0.abs_diff(it[0].0)).collect();

@@ -26,6 +26,7 @@ use crate::{
         console::Console,
     },
     runner::{console_log::ConsoleLog, failed::MachineFailed, qemu},
+    units::Span,
 };
 
 /// A hypervisor that tells no counters after so long never will.
@@ -67,6 +68,8 @@ impl OpenstackRunner {
         let away = cloud.session().patience().away;
         let mut nova = Outage::of("nova", away);
         let mut hypervisor = Outage::of("the server's console", away);
+        let mut heard = Instant::now();
+        let mut unheard = None;
         let mut end = None;
         let failure = 'watching: loop {
             let at = began.map(|it| it.elapsed()).unwrap_or_default();
@@ -83,9 +86,14 @@ impl OpenstackRunner {
             let mut findings = Vec::new();
             if (look.console || end.is_some())
                 && began.is_some()
-                && let Some(Some(text)) = hypervisor.bear(said(&cloud, id).await, cx.teller())?
+                && let Some(text) = hypervisor.bear(said(&cloud, id).await, cx.teller())?
             {
-                let increment = console.merge(&text);
+                // By Nova's default a server that is off has no console any more.
+                unheard = text.is_none().then(|| heard.elapsed());
+                if text.is_some() {
+                    heard = Instant::now();
+                }
+                let increment = console.merge(&text.unwrap_or_default());
                 if increment.gap {
                     cx.teller().warn("the cloud has dropped a part of the console");
                 }
@@ -109,6 +117,7 @@ impl OpenstackRunner {
             for finding in findings {
                 match finding {
                     Finding::PhaseReached { phase, at } if installs => {
+                        pace.reached(phase);
                         cx.phase(phase.as_str(), at)?;
                     }
                     Finding::PhaseReached { .. } => {}
@@ -141,7 +150,15 @@ impl OpenstackRunner {
                         _ = log.finish();
                         return Ok(Watched::Done);
                     }
-                    Outcome::Failure(judgement) => break 'watching judgement,
+                    Outcome::Failure(mut judgement) => {
+                        if let (None, Some(unheard)) = (&judgement.doubt, unheard) {
+                            judgement.doubt = Some(format!(
+                                "this cloud shows no console of a server that is off: what was said in the last {} was not seen",
+                                Span::secs(unheard.as_secs() + 1)
+                            ));
+                        }
+                        break 'watching judgement;
+                    }
                 }
             }
             tokio::select! {
