@@ -175,6 +175,20 @@ fn doctor_says_what_a_cloud_lacks() {
 }
 
 #[test]
+fn a_fake_cloud_may_lack_a_service_and_room() {
+    let folder = Folder::new();
+    let _served = Served::start(&folder, &["--without", "cinder", "--quota", "1"]);
+    let out = folder.run(&["doctor", "--cloud", "fake"]);
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("warning  cinder"), "{said}");
+    assert!(said.contains("MISSING  quota of neutron"), "{said}");
+    let out = folder.run(&["test", "--fake-cloud", "--without", "swift"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("`swift` is no service; there are keystone"));
+}
+
+#[test]
 fn the_log_of_a_build_at_work_is_followed_to_its_end() {
     let folder = Folder::new();
     let journal = folder.journal("run-1");

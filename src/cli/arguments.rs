@@ -468,9 +468,24 @@ pub struct Test {
     /// What its guests say on their console, a line at a time
     #[arg(long, value_name = "FILE")]
     pub console: Option<Utf8PathBuf>,
+    /// What guests say that boot without user-data, as an installed system does; they run on
+    #[arg(long, value_name = "FILE")]
+    pub booted: Option<Utf8PathBuf>,
     /// How long its guests run until they power off
     #[arg(long, value_name = "DURATION", default_value = "2s")]
     pub guest: crate::units::Span,
+    /// Forget the console of a server that is off, as Nova does by default
+    #[arg(long)]
+    pub forget_console: bool,
+    /// Leave a service out, such as `cinder`
+    #[arg(long, value_name = "SERVICE")]
+    pub without: Vec<crate::openstack::Service>,
+    /// So many servers, volumes, snapshots and ports there may be of each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub quota: usize,
+    /// How long its tokens live
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub token_life: crate::units::Span,
 }
 
 /// Say what this machine can do.

@@ -16,12 +16,20 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// `imgbuild test --fake-cloud`
 pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
-    let mut manners =
-        Manners { delay: DELAY, guest: Some(arguments.guest.duration()), ..Manners::default() };
+    let mut manners = Manners {
+        delay: DELAY,
+        guest: Some(arguments.guest.duration()),
+        console_when_off: !arguments.forget_console,
+        without: arguments.without.clone(),
+        quota: arguments.quota,
+        token_life: arguments.token_life.duration(),
+        ..Manners::default()
+    };
     if let Some(path) = &arguments.console {
-        let text = fs_err::read(path)
-            .map_err(|it| Failure::failed(Plain::io("cannot read what guests say", it)))?;
-        manners.console = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        manners.console = lines(path)?;
+    }
+    if let Some(path) = &arguments.booted {
+        manners.booted = lines(path)?;
     }
     // Listened for before anybody is told that it serves: who reads that may end it.
     let listen =
@@ -49,6 +57,12 @@ pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
         _ = terminations.recv() => {}
     }
     Ok(())
+}
+
+fn lines(path: &Utf8Path) -> Result<Vec<String>, Failure> {
+    let text = fs_err::read(path)
+        .map_err(|it| Failure::failed(Plain::io("cannot read what guests say", it)))?;
+    Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
 }
 
 /// In one step: whoever waits for the file finds all of it.

@@ -41,7 +41,7 @@ pub use config::CloudConfig;
 pub use error::Error;
 pub use session::Patience;
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::Serialize;
 
@@ -105,6 +105,19 @@ impl Service {
             Self::Compute => "v2.1",
             Self::Network => "v2.0",
         }
+    }
+}
+
+impl FromStr for Service {
+    type Err = String;
+
+    /// By the name that people call it by, or its type in a catalogue.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |it: &Self| it.as_str() == text || it.types().contains(&text);
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("`{text}` is no service; there are {known}")
+        })
     }
 }
 
