@@ -283,3 +283,36 @@ async fn the_console_of_a_server_that_outlived_its_build_is_read_from_the_cloud(
     assert_eq!(text(&out.stdout), "line 1\n");
     assert!(text(&out.stderr).contains("clouds.yaml"), "{}", text(&out.stderr));
 }
+
+#[test]
+fn what_is_in_another_project_is_not_taken_for_gone() {
+    let folder = Folder::new();
+    let _served = Served::start(&folder, &[]);
+    let mut journal = folder.journal("run-3");
+    let resource = Resource {
+        label: "install-server".into(),
+        kind: ResourceKind::Server,
+        name: "imgbuild-run-3-install".into(),
+        id: Some("11111111-0000-4000-8000-000000000000".into()),
+        lifetime: Lifetime::Scratch,
+    };
+    let begun = Event::BuildStarted {
+        format: 1,
+        run: "run-3".into(),
+        name: "web".into(),
+        inputs: "sha256:0".into(),
+        stages: vec!["install".into()],
+        cloud: Some("fake".into()),
+        project: Some("somebody-elses".into()),
+    };
+    journal.record(&begun).unwrap();
+    journal.record(&Event::Claimed { resource: resource.clone() }).unwrap();
+    drop(journal);
+    for arguments in [&["cleanup"][..], &["cleanup", "--cloud", "fake"], &["cleanup", "run-3"]] {
+        let out = folder.run(arguments);
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(4), "{arguments:?}: {said}");
+        assert!(said.contains("it is in project somebody-elses"), "{arguments:?}: {said}");
+    }
+    assert_eq!(folder.journal("run-3").state().held, [resource]);
+}

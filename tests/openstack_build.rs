@@ -309,6 +309,17 @@ async fn what_a_killed_build_left_in_the_cloud_is_given_back() {
     child.kill().await.unwrap();
     assert_ne!(things(&cloud), before);
 
+    // In another cloud all of it would seem to be gone.
+    let other = FakeCloud::start(manners()).await.unwrap();
+    let clouds = other.clouds_yaml().replace("clouds:\n", "").replace("fake:", "other:");
+    fs_err::write(work.path("clouds.yaml"), cloud.clouds_yaml() + &clouds).unwrap();
+    let left = things(&cloud);
+    let output = imgbuild(&work, &["cleanup", "--cloud", "other"]).await;
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("it is in the cloud `fake`"), "{said}");
+    assert_eq!(things(&cloud), left);
+
     let output = imgbuild(&work, &["cleanup"]).await;
     let said = text(&output.stderr);
     assert!(output.status.success(), "{said}{}", text(&output.stdout));

@@ -270,7 +270,13 @@ impl Builds<'_> {
         let journal_path = folder.file(RunFolder::JOURNAL);
         let mut journal = Journal::open(&journal_path, prepared.redactor.clone(), teller.clone())
             .map_err(Failure::failed)?;
-        begin(&mut journal, arguments, &run, &prepared)?;
+        let site = in_cloud.as_ref().map(|it| &it.0.cloud);
+        let project = match site {
+            Some(cloud) => cloud.session().project().await.map_err(Failure::failed)?,
+            None => None,
+        };
+        let at = Whereabouts { cloud: site.map(|it| it.session().cloud().name.clone()), project };
+        begin(&mut journal, arguments, &run, &prepared, at)?;
         self.begun.borrow_mut().push(Begun { run: run.clone(), journal: journal_path });
         let cloud = in_cloud.as_ref().map(|it| it.0.cloud.clone());
         let mut context = prepared.context(cx, &folder, &run, cloud).await?;
@@ -415,18 +421,33 @@ fn cloud_name(prepared: &Prepared) -> Option<String> {
     settings.cloud.clone().or_else(in_environment)
 }
 
-/// Records what is built, or makes sure that it is still the same.
+/// Where a build's resources are.
+struct Whereabouts {
+    /// The cloud, by its name in `clouds.yaml`.
+    cloud: Option<String>,
+    /// The project's ID.
+    project: Option<String>,
+}
+
+/// Records what is built and where, or makes sure that it is still the same.
 fn begin(
     journal: &mut Journal,
     arguments: &BuildArguments,
     run: &str,
     prepared: &Prepared,
+    at: Whereabouts,
 ) -> Result<(), Failure> {
     if let Some((_, _, inputs)) = &journal.state().started {
         if *inputs != prepared.inputs {
             return Err(Failure::usage(Plain::new(
                 format!("the spec has changed since run `{run}` began"),
                 "build it anew, without --resume",
+            )));
+        }
+        if journal.state().project.is_some() && journal.state().project != at.project {
+            return Err(Failure::usage(Plain::new(
+                format!("run `{run}` began in another project or cloud"),
+                "go on with the `--cloud` and the `OS_*` variables that it began with",
             )));
         }
         return Ok(());
@@ -444,7 +465,8 @@ fn begin(
         name: plan.name.clone(),
         inputs: prepared.inputs.clone(),
         stages: plan.stages.iter().map(|it| it.name.clone()).collect(),
-        cloud: cloud_name(prepared),
+        cloud: at.cloud,
+        project: at.project,
     };
     journal.record(&event).map_err(Failure::failed)
 }

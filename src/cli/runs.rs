@@ -111,8 +111,20 @@ pub(super) fn find(home: &Home, run: &str) -> Result<Utf8PathBuf, Failure> {
     })
 }
 
-/// The cloud of a build that left something there.
-fn cloud_of(state: &State, named: Option<&str>) -> Result<Option<Cloud>, Failure> {
+/// Where what a build left can be given back.
+enum Reach {
+    /// All of it is on this machine.
+    Here,
+    /// In this cloud.
+    Cloud(Box<Cloud>),
+    /// In another cloud than the one that is meant. Asked for by its ID in the wrong
+    /// one, everything would seem to be gone.
+    Elsewhere(String),
+}
+
+/// The cloud of a build that left something there. `is_named` is whether the user
+/// meant this very run.
+async fn reach(state: &State, named: Option<&str>, is_named: bool) -> Result<Reach, Failure> {
     let in_cloud = |it: &Resource| {
         !matches!(
             it.kind,
@@ -123,9 +135,26 @@ fn cloud_of(state: &State, named: Option<&str>) -> Result<Option<Cloud>, Failure
         )
     };
     if !leftovers(state).iter().any(in_cloud) {
-        return Ok(None);
+        return Ok(Reach::Here);
     }
-    cloud::connect(named.or(state.cloud.as_deref())).map(Some)
+    let built_in = state.cloud.as_deref();
+    if let (Some(named), Some(built_in)) = (named, built_in)
+        && named != built_in
+        && !is_named
+    {
+        return Ok(Reach::Elsewhere(format!("it is in the cloud `{built_in}`")));
+    }
+    let cloud = cloud::connect(named.or(built_in))?;
+    // A cloud that does not answer says so for each thing.
+    if let (Some(built_in), Ok(Some(here))) = (&state.project, cloud.session().project().await)
+        && *built_in != here
+    {
+        return Ok(Reach::Elsewhere(format!(
+            "it is in project {built_in}, and `{}` leads to project {here}",
+            cloud.session().cloud().name
+        )));
+    }
+    Ok(Reach::Cloud(Box::new(cloud)))
 }
 
 /// `imgbuild cleanup`
@@ -149,7 +178,28 @@ pub(super) async fn cleanup(
             Err(error) => return Err(Failure::failed(error)),
         };
         let failed = journal.state().outcome.as_deref() != Some("succeeded");
-        let cloud = cloud_of(journal.state(), arguments.cloud.as_deref())?;
+        let name = folder.file_name().unwrap_or_default().to_owned();
+        let named = arguments.cloud.as_deref();
+        let cloud = match reach(journal.state(), named, !arguments.runs.is_empty()).await {
+            Ok(Reach::Here) => None,
+            Ok(Reach::Cloud(cloud)) => Some(*cloud),
+            Ok(Reach::Elsewhere(why)) => {
+                _ = writeln!(std::io::stderr(), "{name}: nothing is given back: {why}");
+                // Of a cloud that was not asked about nothing is missed.
+                if named.is_none_or(|it| journal.state().cloud.as_deref() == Some(it)) {
+                    left.append(&mut leftovers(journal.state()));
+                }
+                continue;
+            }
+            // One whose cloud is not known any more does not keep the others.
+            Err(failure) if arguments.runs.is_empty() => {
+                let why = failure.report.map(|it| it.to_string()).unwrap_or_default();
+                _ = writeln!(std::io::stderr(), "{name}: nothing is given back: {why}");
+                left.append(&mut leftovers(journal.state()));
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        };
         let before = leftovers(journal.state()).len();
         let mut still =
             unwind(&Release { guard: guard.clone(), cloud }, &mut journal, failed).await;
@@ -161,7 +211,6 @@ pub(super) async fn cleanup(
             };
             journal.record(&event).map_err(Failure::failed)?;
         }
-        let name = folder.file_name().unwrap_or_default().to_owned();
         if before > 0 {
             let gone = before.saturating_sub(still.len());
             _ = writeln!(std::io::stdout(), "{name}: {gone} of {before} given back");

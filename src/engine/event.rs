@@ -26,6 +26,9 @@ pub enum Event {
         /// The cloud it is built in, by its name in `clouds.yaml`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cloud: Option<String>,
+        /// The ID of the project there that everything belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        project: Option<String>,
     },
     /// A stage began.
     StageStarted {

@@ -35,6 +35,8 @@ pub struct State {
     pub stages: Vec<String>,
     /// The cloud it is built in, by its name in `clouds.yaml`.
     pub cloud: Option<String>,
+    /// The ID of the project there that everything belongs to.
+    pub project: Option<String>,
     /// What finished stages put out, by their names.
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// What was claimed and not released, in order of claim.
@@ -144,8 +146,9 @@ impl State {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::BuildStarted { run, name, inputs, stages, cloud, .. } => {
+            Event::BuildStarted { run, name, inputs, stages, cloud, project, .. } => {
                 self.cloud.clone_from(cloud);
+                self.project.clone_from(project);
                 self.started = Some((run.clone(), name.clone(), inputs.clone()));
                 self.stages.clone_from(stages);
             }
