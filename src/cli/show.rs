@@ -106,7 +106,11 @@ async fn outlook(prepared: &Prepared, offline: bool) -> Outlook {
     match cloud::outlook(build, length, &prepared.inputs).await {
         Ok((checks, product)) => Outlook { is_current: product.is_some(), checks, problem: None },
         Err(failure) => {
-            let problem = failure.report.map(|it| it.to_string()).unwrap_or_default();
+            let said = |it: Box<dyn miette::Diagnostic + Send + Sync>| match it.help() {
+                Some(help) => format!("{it}; {help}"),
+                None => it.to_string(),
+            };
+            let problem = failure.report.map(said).unwrap_or_default();
             Outlook { problem: Some(problem), ..Outlook::default() }
         }
     }
