@@ -2,12 +2,19 @@
 //!
 //! <https://docs.openstack.org/api-ref/image/v2/>
 
-use std::{collections::BTreeMap, fmt};
+mod patch;
+mod shown;
+
+use std::collections::BTreeMap;
 
 use camino::Utf8Path;
+pub use patch::ImageChange;
+use patch::patch;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+pub(super) use shown::null_is_default;
+pub use shown::{Image, ImageState};
 use tokio::time::Instant;
 
 use super::{
@@ -23,81 +30,6 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 pub struct Images<'a> {
     pub(super) session: &'a Session,
-}
-
-/// An image.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Image {
-    /// Its ID.
-    pub id: String,
-    /// Its name, which need not be unique.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub name: String,
-    /// Its state.
-    pub status: ImageState,
-    /// `private`, `shared`, `community`, `public`.
-    #[serde(default)]
-    pub visibility: String,
-    /// Its length in bytes; 0 where only a block device mapping holds the data.
-    pub size: Option<u64>,
-    /// The size of the disk in it, in bytes, where Glance knows it.
-    pub virtual_size: Option<u64>,
-    /// `qcow2`, `raw`, `iso`, `aki`, `ari` …
-    pub disk_format: Option<String>,
-    /// `bare`, `aki`, `ari` …
-    pub container_format: Option<String>,
-    /// The smallest disk it fits on, in GiB.
-    #[serde(default)]
-    pub min_disk: u64,
-    /// The least memory it starts with, in MiB.
-    #[serde(default)]
-    pub min_ram: u64,
-    /// Whether it cannot be deleted.
-    #[serde(default)]
-    pub protected: bool,
-    /// Whether lists leave it out.
-    #[serde(default)]
-    pub os_hidden: bool,
-    /// Its tags.
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// The ID of the project it belongs to.
-    pub owner: Option<String>,
-    /// `sha512`
-    pub os_hash_algo: Option<String>,
-    /// Its digest by that.
-    pub os_hash_value: Option<String>,
-    /// When it was made, as Glance writes it; sorts by time.
-    #[serde(default)]
-    pub created_at: String,
-    /// Everything else.
-    #[serde(flatten)]
-    pub properties: Map<String, Value>,
-}
-
-/// The state of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageState {
-    /// It has no data yet.
-    Queued,
-    /// Data are coming in.
-    Saving,
-    /// Glance fetches the data by itself.
-    Importing,
-    /// Data are staged for an import.
-    Uploading,
-    /// It is ready.
-    Active,
-    /// Its data cannot be had until it is reactivated.
-    Deactivated,
-    /// Its upload failed for good.
-    Killed,
-    /// It is gone, although still shown.
-    Deleted,
-    /// It will be gone.
-    PendingDelete,
-    /// Anything else.
-    Other(String),
 }
 
 /// An image to be.
@@ -132,16 +64,6 @@ pub struct ImageFilter<'a> {
     pub own: bool,
     /// The hidden ones instead of the others.
     pub hidden: bool,
-}
-
-/// Changes to an image.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ImageChange {
-    /// Attributes and properties that get this value: `name`, `visibility`,
-    /// `protected`, `os_hidden`, `min_disk`, `tags`, `hw_firmware_type` …
-    pub set: BTreeMap<String, Value>,
-    /// Properties that are removed, if they are there.
-    pub remove: Vec<String>,
 }
 
 impl<'a> Images<'a> {
@@ -400,92 +322,6 @@ impl<'a> Images<'a> {
     }
 }
 
-impl Image {
-    /// The snapshots that an image of a volume-backed server stands for. They
-    /// outlive it, and have to be given back by themselves.
-    pub fn snapshots(&self) -> Vec<String> {
-        // A JSON text within JSON.
-        let mapping =
-            self.properties.get("block_device_mapping").and_then(Value::as_str).unwrap_or("[]");
-        let mapping: Vec<Value> = serde_json::from_str(mapping).unwrap_or_default();
-        mapping.iter().filter_map(|it| it["snapshot_id"].as_str()).map(str::to_owned).collect()
-    }
-}
-
-impl From<&str> for ImageState {
-    fn from(text: &str) -> Self {
-        match text {
-            "queued" => Self::Queued,
-            "saving" => Self::Saving,
-            "importing" => Self::Importing,
-            "uploading" => Self::Uploading,
-            "active" => Self::Active,
-            "deactivated" => Self::Deactivated,
-            "killed" => Self::Killed,
-            "deleted" => Self::Deleted,
-            "pending_delete" => Self::PendingDelete,
-            other => Self::Other(other.to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for ImageState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Queued => "queued",
-            Self::Saving => "saving",
-            Self::Importing => "importing",
-            Self::Uploading => "uploading",
-            Self::Active => "active",
-            Self::Deactivated => "deactivated",
-            Self::Killed => "killed",
-            Self::Deleted => "deleted",
-            Self::PendingDelete => "pending_delete",
-            Self::Other(other) => other,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for ImageState {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
-        Ok(Self::from(&*text))
-    }
-}
-
-/// What makes the image as it should be. `add` replaces what is there.
-fn patch(image: &Image, change: &ImageChange) -> Vec<Value> {
-    let now = |key: &str| match key {
-        "name" => Some(image.name.as_str().into()),
-        "visibility" => Some(image.visibility.as_str().into()),
-        "protected" => Some(image.protected.into()),
-        "os_hidden" => Some(image.os_hidden.into()),
-        "min_disk" => Some(image.min_disk.into()),
-        "min_ram" => Some(image.min_ram.into()),
-        _ => image.properties.get(key).cloned(),
-    };
-    let same = |key: &str, wanted: &Value| match (key, wanted) {
-        ("tags", Value::Array(wanted)) => {
-            wanted.len() == image.tags.len()
-                && image.tags.iter().all(|tag| wanted.iter().any(|it| it == tag))
-        }
-        _ => now(key).as_ref() == Some(wanted),
-    };
-    // `~` and `/` have a meaning in a JSON pointer.
-    let pointer = |key: &str| format!("/{}", key.replace('~', "~0").replace('/', "~1"));
-    let set = change.set.iter().filter(|(key, wanted)| !same(key, wanted)).map(|(key, wanted)| {
-        // What every image has can only be replaced.
-        let op = if now(key).is_some() || key == "tags" { "replace" } else { "add" };
-        json!({ "op": op, "path": pointer(key), "value": wanted })
-    });
-    let remove = change
-        .remove
-        .iter()
-        .filter(|key| image.properties.contains_key(*key) && !change.set.contains_key(*key))
-        .map(|key| json!({ "op": "remove", "path": pointer(key) }));
-    set.chain(remove).collect()
-}
-
 fn path(id: &str) -> String {
     format!("/images/{}", escape(id))
 }
@@ -510,60 +346,4 @@ pub(super) fn one<T>(
         return Err(Error::Ambiguous { kind, name: name.to_owned(), ids });
     }
     found.pop().ok_or_else(|| Error::Missing { kind, name: name.to_owned(), known: known() })
-}
-
-/// Glance and Nova write `null` where nothing was given.
-pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image(more: Value) -> Image {
-        let mut it = json!({"id": "i", "name": "n", "status": "active", "visibility": "private", "tags": ["a"]});
-        if let (Some(it), Value::Object(more)) = (it.as_object_mut(), more) {
-            it.extend(more);
-        }
-        serde_json::from_value(it).unwrap()
-    }
-
-    #[test]
-    fn a_patch_does_only_what_is_needed() {
-        let image = image(json!({"kernel_id": "k", "os_distro": "debian", "a/b": "1"}));
-        let change = ImageChange {
-            set: [
-                ("name", json!("n")),
-                ("visibility", json!("shared")),
-                ("tags", json!(["a"])),
-                ("os_distro", json!("debian")),
-                ("os_version", json!("13")),
-            ]
-            .map(|(k, v)| (k.to_owned(), v))
-            .into(),
-            remove: vec!["kernel_id".into(), "ramdisk_id".into(), "a/b".into()],
-        };
-        assert_eq!(
-            patch(&image, &change),
-            [
-                json!({"op": "add", "path": "/os_version", "value": "13"}),
-                json!({"op": "replace", "path": "/visibility", "value": "shared"}),
-                json!({"op": "remove", "path": "/kernel_id"}),
-                json!({"op": "remove", "path": "/a~1b"}),
-            ]
-        );
-    }
-
-    #[test]
-    fn the_snapshots_behind_an_image_are_known() {
-        let mapping =
-            r#"[{"snapshot_id": "s1", "source_type": "snapshot"}, {"snapshot_id": null}]"#;
-        assert_eq!(image(json!({"block_device_mapping": mapping, "size": 0})).snapshots(), ["s1"]);
-        assert!(image(json!({})).snapshots().is_empty());
-    }
 }
