@@ -302,6 +302,17 @@ async fn what_holds_something_is_told_when_time_is_up() {
 }
 
 #[tokio::test]
+async fn a_volume_that_fails_is_told_of_in_cinder_s_words_and_with_the_request() {
+    let said = "schedule allocate volume:Could not find any available weighted backend.";
+    let manners = Manners { volume_fault: Some(said.to_owned()), ..Manners::default() };
+    let (_fake, cloud) = start(manners).await;
+    let made = cloud.volumes().create(&volume("x")).await.unwrap();
+    let err = cloud.volumes().wait_available(&made.id, soon()).await.unwrap_err().to_string();
+    assert!(err.contains("is in state `error`"), "{err}");
+    assert!(err.contains(said) && err.contains(&format!("(req-{})", made.id)), "{err}");
+}
+
+#[tokio::test]
 async fn a_quota_is_told_and_nothing_is_asked_twice() {
     let (fake, cloud) = start(Manners { quota: 1, ..Manners::default() }).await;
     cloud.volumes().create(&volume("a")).await.unwrap();

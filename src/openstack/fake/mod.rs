@@ -52,6 +52,8 @@ pub struct Manners {
     pub booted: Vec<String>,
     /// The message of the fault that new servers end with, instead of starting.
     pub fault: Option<String>,
+    /// What users are told of new volumes, which end in `error`, instead of being made.
+    pub volume_fault: Option<String>,
     /// The most bytes of console that Nova returns.
     pub window: usize,
     /// Whether the console of a stopped server can be read.
@@ -102,6 +104,7 @@ impl Default for Manners {
             console: (1..=10).map(|n| format!("guest line {n}")).collect(),
             booted: Vec::new(),
             fault: None,
+            volume_fault: None,
             window: 100 * 1024,
             console_when_off: false,
             starts_kernels: true,

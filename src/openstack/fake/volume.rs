@@ -17,6 +17,7 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
             let types = [json!({ "id": "type-rbd", "name": "rbd", "is_public": true })];
             return state.page(asked, "volume_types", "/v3/types", &types);
         }
+        Some(&"messages") => return messages(state, asked),
         Some(&"limits") => {
             let (volumes, snapshots) =
                 (state.table(Kind::Volume).count(), state.table(Kind::Snapshot).count());
@@ -59,6 +60,24 @@ pub(super) fn answer(state: &mut State, asked: &Asked) -> Reply {
         ("DELETE", [id]) => delete(state, kind, one, id),
         _ => complaint(404, "The resource could not be found."),
     }
+}
+
+/// What users are told of a volume that failed.
+fn messages(state: &State, asked: &Asked) -> Reply {
+    let id = asked.query("resource_uuid").unwrap_or_default();
+    let failed = state.get(Kind::Volume, id).is_some_and(|it| it["status"] == "error");
+    let told: Vec<_> = state
+        .manners
+        .volume_fault
+        .iter()
+        .filter(|_| failed)
+        .map(|it| {
+            json!({ "id": format!("message-{id}"), "resource_type": "VOLUME", "resource_uuid": id,
+                "user_message": it, "message_level": "ERROR", "request_id": format!("req-{id}"),
+                "created_at": state.now_text() })
+        })
+        .collect();
+    state.page(asked, "messages", "/v3/messages", &told)
 }
 
 /// Takes a snapshot, which takes its time.
@@ -113,7 +132,8 @@ fn create(state: &mut State, wanted: &Value) -> Reply {
         state.becomes(Kind::Volume, &id, json!({ "status": "downloading" }));
     }
     let delay = state.manners.delay;
-    state.later(delay * 2, Happening::Becomes(Kind::Volume, id, json!({ "status": "available" })));
+    let end = if state.manners.volume_fault.is_some() { "error" } else { "available" };
+    state.later(delay * 2, Happening::Becomes(Kind::Volume, id, json!({ "status": end })));
     Reply::json(202, &json!({ "volume": volume }))
 }
 

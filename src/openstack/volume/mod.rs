@@ -7,7 +7,7 @@
 
 mod shown;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -47,6 +47,9 @@ pub struct NewVolume {
     /// What it knows of itself.
     pub metadata: BTreeMap<String, String>,
 }
+
+/// How long is waited for the reason of a failure.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Whether a snapshot is taken of what a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,7 +320,7 @@ impl<'a> Volumes<'a> {
         state: impl Fn(&T) -> VolumeState,
     ) -> Result<T, Error> {
         let what = format!("{kind} `{id}`");
-        wait(
+        let waited = wait(
             &what,
             async || self.show::<T>(kind, id).await,
             |seen| {
@@ -333,7 +336,7 @@ impl<'a> Volumes<'a> {
                 };
                 match state(&seen) {
                     VolumeState::Available => Decision::Done(seen),
-                    // Cinder says no more; the image's format is the usual cause.
+                    // Where it says no more, the image's format is the usual cause.
                     VolumeState::Error(state) => ended(state, "cinder gives no reason"),
                     state @ (VolumeState::Deleting | VolumeState::Deleted) => {
                         ended(state.to_string(), "")
@@ -345,7 +348,40 @@ impl<'a> Volumes<'a> {
             deadline,
             self.session.cancel(),
         )
-        .await
+        .await;
+        match waited {
+            Err(Error::Ended { what, state, reason }) if state.starts_with("error") => {
+                let reason = self.told_of(id).await.unwrap_or(reason);
+                Err(Error::Ended { what, state, reason })
+            }
+            other => other,
+        }
+    }
+
+    /// What Cinder tells users of something that failed, with the ID of the request
+    /// that it was; where it tells nothing, or is too old for that (before 3.5).
+    async fn told_of(&self, id: &str) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Message {
+            #[serde(rename = "user_message")]
+            text: String,
+            #[serde(default)]
+            request_id: String,
+            #[serde(default)]
+            created_at: String,
+        }
+        let call = Call::get(Service::Volume, "/messages").query("resource_uuid", id).version(
+            Version(3, 5),
+            Version(3, 5),
+            "messages",
+        );
+        let messages = self.session.list::<Message>(call, "messages");
+        let messages = tokio::time::timeout(TOLD_WITHIN, messages).await.ok()?.ok()?;
+        let last = messages.into_iter().max_by(|a, b| a.created_at.cmp(&b.created_at))?;
+        Some(match last.request_id.as_str() {
+            "" => last.text,
+            request => format!("{} ({request})", last.text),
+        })
     }
 
     async fn show<T: DeserializeOwned>(&self, kind: &str, id: &str) -> Result<T, Error> {
