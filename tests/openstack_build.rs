@@ -247,6 +247,35 @@ async fn a_poweroff_without_a_word_is_no_success() {
 }
 
 #[tokio::test]
+async fn a_server_that_somebody_deletes_is_missed_at_once() {
+    let (cloud, work) =
+        cloud(Manners { guest: None, console: lines(&INSTALL[..5]), ..manners() }).await;
+    let build = imgbuild(&work, &BUILD);
+    let somebody = async {
+        let patience = imgbuild::openstack::Patience::default();
+        let cancel = imgbuild::CancellationToken::new();
+        let own = imgbuild::openstack::Cloud::new(cloud.config(), patience, cancel).unwrap();
+        let id = loop {
+            let server = cloud.things().into_iter().find(|it| it.kind == "server");
+            let is_up = server.as_ref().and_then(|it| cloud.record(&it.id));
+            if let (Some(server), true) = (server, is_up.is_some_and(|it| it["status"] == "ACTIVE"))
+            {
+                break server.id;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let until = tokio::time::Instant::now() + Duration::from_mins(1);
+        let which = imgbuild::openstack::release::Which::Id(&id);
+        own.compute().release_server(which, until).await.unwrap();
+    };
+    let (output, ()) = tokio::join!(build, somebody);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("somebody deleted the machine"), "{said}");
+    assert!(!said.contains("was not seen"), "{said}");
+}
+
+#[tokio::test]
 async fn the_fault_of_a_server_is_told() {
     let fault = Some("No valid host was found. There are not enough hosts available.".to_owned());
     let said = failure(Manners { fault, ..manners() }, &[]).await;

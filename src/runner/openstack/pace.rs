@@ -99,6 +99,11 @@ impl Pace {
         Look { server: full || is_done, console: full || !is_done, counters }
     }
 
+    /// The next look is at its state as well.
+    pub(super) fn look_at_all(&mut self) {
+        self.n_looks = 0;
+    }
+
     /// Its installer has come so far.
     pub(super) fn reached(&mut self, phase: Phase) {
         match phase {

@@ -68,7 +68,7 @@ impl OpenstackRunner {
         let away = cloud.session().patience().away;
         let mut nova = Outage::of("nova", away);
         let mut hypervisor = Outage::of("the server's console", away);
-        let mut heard = Instant::now();
+        let (mut heard, mut is_heard) = (Instant::now(), false);
         let mut unheard = None;
         let mut end = None;
         let failure = 'watching: loop {
@@ -91,7 +91,10 @@ impl OpenstackRunner {
                 // By Nova's default a server that is off has no console any more.
                 unheard = text.is_none().then(|| heard.elapsed());
                 if text.is_some() {
-                    heard = Instant::now();
+                    (heard, is_heard) = (Instant::now(), true);
+                } else if is_heard {
+                    // It may be off, or gone.
+                    pace.look_at_all();
                 }
                 let increment = console.merge(&text.unwrap_or_default());
                 if increment.gap {
@@ -151,7 +154,9 @@ impl OpenstackRunner {
                         return Ok(Watched::Done);
                     }
                     Outcome::Failure(mut judgement) => {
-                        if let (None, Some(unheard)) = (&judgement.doubt, unheard) {
+                        if matches!(end, End::PoweredOff)
+                            && let (None, Some(unheard)) = (&judgement.doubt, unheard)
+                        {
                             judgement.doubt = Some(format!(
                                 "this cloud shows no console of a server that is off: what was said in the last {} was not seen",
                                 Span::secs(unheard.as_secs() + 1)
