@@ -28,8 +28,6 @@ const SELDOM: Duration = Duration::from_secs(25);
 const SHARE: Duration = Duration::from_millis(50);
 /// So many looks at what counts more for one at the other.
 const LOOKS: u32 = 4;
-/// Between two looks at the hypervisor's counters.
-const COUNTERS: Duration = Duration::from_mins(2);
 
 /// What is asked next of a server that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,13 +36,11 @@ pub(super) struct Look {
     pub(super) server: bool,
     /// Its console.
     pub(super) console: bool,
-    /// The hypervisor's counters.
-    pub(super) counters: bool,
 }
 
 impl Look {
     /// At the state alone: of a server that does not run yet.
-    pub(super) const STATE: Self = Self { server: true, console: false, counters: false };
+    pub(super) const STATE: Self = Self { server: true, console: false };
 }
 
 /// The servers of several builds at once that are looked at: they share what a
@@ -57,7 +53,6 @@ pub struct Crowd(Arc<AtomicU32>);
 pub(super) struct Pace {
     crowd: Crowd,
     n_looks: u32,
-    counted: Option<Duration>,
     /// When its installer said that it was done: what is left is to go off.
     done: Option<Duration>,
 }
@@ -72,20 +67,16 @@ impl Pace {
     /// The pace of one among others.
     pub(super) fn among(crowd: &Crowd) -> Self {
         crowd.0.fetch_add(1, Ordering::Relaxed);
-        Self { crowd: crowd.clone(), n_looks: 0, counted: None, done: None }
+        Self { crowd: crowd.clone(), n_looks: 0, done: None }
     }
 
-    /// What to look at, so long after its start. The console tells most; once
+    /// What to look at. The console tells most; once
     /// the installer has said that it is done, the state does.
-    pub(super) fn look(&mut self, at: Duration) -> Look {
+    pub(super) fn look(&mut self) -> Look {
         let full = self.n_looks.is_multiple_of(LOOKS);
         self.n_looks += 1;
-        let counters = self.counted.is_none_or(|it| at.saturating_sub(it) >= COUNTERS);
-        if counters {
-            self.counted = Some(at);
-        }
         let is_done = self.done.is_some();
-        Look { server: full || is_done, console: full || !is_done, counters }
+        Look { server: full || is_done, console: full || !is_done }
     }
 
     /// Its installer said that it was done.
@@ -154,15 +145,17 @@ impl Outage {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Map;
 
-    /// The requests of an hour, with the time they were sent at.
+    use super::{super::gauge::Gauge, *};
+
+    /// The looks of an hour, with the time they were taken at.
     fn hour(done_at: Option<u64>) -> Vec<(Duration, Look)> {
         let mut pace = Pace::among(&Crowd::default());
         let mut at = Duration::ZERO;
         let mut looks = Vec::new();
         while at < Duration::from_hours(1) {
-            looks.push((at, pace.look(at)));
+            looks.push((at, pace.look()));
             if done_at.is_some_and(|it| at.as_secs() >= it) {
                 pace.done(at);
             }
@@ -172,8 +165,13 @@ mod tests {
     }
 
     fn n_requests(looks: &[(Duration, Look)]) -> usize {
-        let one = |(_, it): &(Duration, Look)| {
-            usize::from(it.server) + usize::from(it.console) + usize::from(it.counters)
+        let mut gauge = Gauge::new(Duration::from_mins(10));
+        let one = |(at, it): &(Duration, Look)| {
+            let counts = gauge.is_due(*at);
+            if counts {
+                gauge.take(*at, Ok(Some(Map::new()))).unwrap();
+            }
+            usize::from(it.server) + usize::from(it.console) + usize::from(counts)
         };
         looks.iter().map(one).sum()
     }
