@@ -102,7 +102,8 @@ pub struct Watcher {
     /// The installer said that it was done.
     done: Option<Judgement>,
     decided: Option<Judgement>,
-    machine: Option<MachineEnd>,
+    /// How it said that it goes off, and when.
+    machine: Option<(MachineEnd, Duration)>,
     noted: BTreeMap<String, u32>,
     slow: Option<Phase>,
 }
@@ -183,7 +184,7 @@ impl Watcher {
                 .pending
                 .due(at, self.examiner.spoken(), silence)
                 .cloned()
-                .or_else(|| self.halted(at))
+                .or_else(|| self.went_down(at))
                 .or_else(|| self.stalled(at, evidence, &mut findings));
             if let Some(judgement) = verdict {
                 self.decide(judgement, &mut findings);
@@ -213,7 +214,7 @@ impl Watcher {
             phase: self.phase,
             phase_since: self.phase_since,
             done: self.done.as_ref(),
-            machine: self.machine,
+            machine: self.machine.map(|(end, _)| end),
             ends: self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it)),
             context: self.last_lines(),
             is_install: matches!(self.watch.purpose, Purpose::Install),
@@ -238,8 +239,8 @@ impl Watcher {
         if !self.counts(signature) {
             return;
         }
-        if signature.machine.is_some() {
-            self.machine = signature.machine;
+        if let Some(end) = signature.machine {
+            self.machine = Some((end, at));
         }
         if matches!(signature.verdict, Verdict::Progress | Verdict::EndedWell) {
             self.advance(signature, hit, at, findings);
