@@ -128,7 +128,7 @@ mod tests {
     fn a_server_is_not_idle_because_nobody_counts() {
         let counters = json!({"cpu0_time": 1, "vda_read": 1, "vda_write": 1, "tap1_rx": 1});
         let counters = counters.as_object().unwrap();
-        let minute = |it| Duration::from_mins(it);
+        let minute = Duration::from_mins;
         let mut gauge = Gauge::new(minute(10));
         let mut record = Record::new(minute(10));
         let mut activity = None;
