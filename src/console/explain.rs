@@ -221,8 +221,7 @@ impl<'a> Story<'a> {
                 if is_log {
                     self.failures.retain(|it| !it.is_log);
                 }
-                let is_known =
-                    self.failures.iter().any(|it| it.mark.signature == mark.signature);
+                let is_known = self.failures.iter().any(|it| it.mark.signature == mark.signature);
                 if !is_known {
                     self.failures.push(Failure { weak: signature.weak, is_log, mark });
                 }
