@@ -242,3 +242,15 @@ fn every_log_is_judged_as_its_note_says() {
     );
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
+
+#[test]
+fn the_command_tells_people_what_a_log_says() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_imgbuild"))
+        .args(["explain", "tests/consoles/debian-13-unknown-package.log"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in ["installer  debian-installer\n", "\nit failed\n", "help: ", "answer file: d-i "] {
+        assert!(text.contains(part), "{part:?} is missing:\n{text}");
+    }
+}

@@ -29,19 +29,20 @@ pub(super) fn explain(arguments: &Explain) -> Result<(), Failure> {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
         Failure::failed(Plain::new(first, "this is a mistake in imgbuild's console knowledge"))
     })?;
-    let explanation = explained(&bytes, &Arc::new(knowledge));
+    let knowledge = Arc::new(knowledge);
+    let explanation = explained(&bytes, &knowledge);
     if arguments.format == ReportFormat::Json {
         print_json(&explanation);
     } else {
-        print(&explanation);
+        print(&explanation, &knowledge);
     }
     Ok(())
 }
 
-fn print(it: &Explanation) {
+fn print(it: &Explanation, knowledge: &Knowledge) {
     let mut out = std::io::stdout().lock();
-    if let Some(installer) = it.installer {
-        _ = writeln!(out, "installer  {installer:?}");
+    if let Some(ends) = it.installer.and_then(|it| knowledge.ends(it)) {
+        _ = writeln!(out, "installer  {}", ends.title);
     }
     for reached in &it.timeline {
         _ = writeln!(

@@ -12,6 +12,7 @@ use std::{
 use super::{
     Verdict,
     knowledge::Knowledge,
+    prefix,
     signature::Signature,
     stream::{Line, Speaker, Stream},
 };
@@ -21,8 +22,10 @@ use super::{
 pub struct Found<'a> {
     /// Its index in [`Knowledge::signatures`].
     pub signature: usize,
-    /// The text it matched.
+    /// The line, or the lines.
     text: &'a [u8],
+    /// What of it is the message.
+    message: &'a [u8],
     /// The number of the line, from 1.
     pub number: u64,
     /// How many lines programs had written before it.
@@ -88,7 +91,7 @@ impl Found<'_> {
             signature: self.signature,
             text: shown(self.text),
             number: self.number,
-            captures: signature.map(|it| it.captures(self.text)).unwrap_or_default(),
+            captures: signature.map(|it| it.captures(self.message)).unwrap_or_default(),
             spoken: self.spoken,
         }
     }
@@ -166,13 +169,15 @@ impl Lines {
             // What matches is moved to the front.
             let mut n_hits = 0;
             let mut is_harmless = false;
+            let message = prefix::without(line.text);
+            let is_message = |it: &Signature| message.is_some_and(|text| it.is_match(text));
             for at in 0..candidates.len() {
                 let Some(index) = candidates.get(at).copied() else { break };
                 let Some(signature) = knowledge.signature(index) else { continue };
                 if self.in_line.1.contains(&index) {
                     continue;
                 }
-                if signature.is_match(line.text) {
+                if signature.is_match(line.text) || is_message(signature) {
                     is_harmless |= signature.verdict == Verdict::Harmless;
                     // Only what counts has something new to say in a redraw.
                     if !signature.has_groups() {
@@ -189,7 +194,9 @@ impl Lines {
                 let Some(signature) = knowledge.signature(index) else { continue };
                 let is_silenced = is_harmless && is_trouble(signature);
                 if !is_silenced && (!signature.wraps() || self.is_new(index)) {
-                    found(Found { signature: index, text: line.text, number: line.number, spoken });
+                    let (text, number) = (line.text, line.number);
+                    let message = message.filter(|it| signature.is_match(it)).unwrap_or(text);
+                    found(Found { signature: index, text, message, number, spoken });
                 }
             }
         }
@@ -224,9 +231,11 @@ impl Lines {
                     let start = start.map_or(0, |it| it + 1);
                     let end = ends.iter().find(|it| **it >= matched.end);
                     let end = end.copied().unwrap_or(window.len());
+                    let text = window.get(start..end).unwrap_or(&window);
                     found(Found {
                         signature: index,
-                        text: window.get(start..end).unwrap_or(&window),
+                        text,
+                        message: text,
                         number,
                         spoken: now.saturating_sub(1),
                     });
@@ -344,6 +353,24 @@ mod tests {
             .map(|it| (it.0, it.1))
             .collect();
         assert_eq!(ids, [("own/trouble".to_owned(), 1), ("own/harmless".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_message_that_was_passed_on_is_the_same_message() {
+        let own =
+            [json!({"id": "own/tied", "pattern": "^lost (?P<what>\\w+)$", "meaning": "a {what}",
+            "verdict": "ended-badly"})];
+        let knowledge = Arc::new(Knowledge::with(&own).unwrap());
+        for line in
+            ["lost hope", "[   34.520412] host prog[26]: lost hope", "12:00:01,123 lost hope"]
+        {
+            let mut examiner = Examiner::new(Arc::clone(&knowledge));
+            let mut hits = Vec::new();
+            examiner.feed(format!("{line}\n").as_bytes(), &mut |it| hits.push(it.keep(&knowledge)));
+            assert_eq!(hits.len(), 1, "{line}");
+            assert_eq!(hits[0].captures["what"], "hope");
+            assert!(line.ends_with(&hits[0].text), "the line is shown as it stands");
+        }
     }
 
     #[test]

@@ -140,7 +140,8 @@ struct Story<'a> {
     phase: Phase,
     timeline: Vec<Reached>,
     marks: Vec<Mark>,
-    failure: Option<Failure>,
+    /// Of each signature of a console the first, of a log the last.
+    failures: Vec<Failure>,
     question: Option<(bool, u64, Mark)>,
     done: Option<Mark>,
     login: Option<Mark>,
@@ -164,7 +165,7 @@ impl<'a> Story<'a> {
             phase: Phase::Boot,
             timeline: Vec::new(),
             marks: Vec::new(),
-            failure: None,
+            failures: Vec::new(),
             question: None,
             done: None,
             login: None,
@@ -183,6 +184,14 @@ impl<'a> Story<'a> {
         };
         if is_foreign || is_misplaced {
             return;
+        }
+        if matches!(signature.verdict, Verdict::Progress | Verdict::EndedWell) {
+            let is_another_phase = signature.phase.is_some_and(|it| it > self.phase);
+            self.failures.retain(|it| {
+                it.mark.line_number == hit.number
+                    || !((it.weak && is_another_phase)
+                        || signature.settles.contains(&it.mark.signature))
+            });
         }
         if let Some(phase) = signature.phase
             && matches!(signature.verdict, Verdict::Progress | Verdict::EndedWell)
@@ -207,13 +216,14 @@ impl<'a> Story<'a> {
         match signature.verdict {
             Verdict::EndedBadly => {
                 let is_log = signature.scope == Scope::Log;
-                let is_better = self.failure.as_ref().is_none_or(|it| {
-                    // A console's first complaint is the cause. Much of what a log
-                    // complains of is tried again: its last one is.
-                    it.weak && !signature.weak || it.is_log && is_log
-                });
-                if is_better {
-                    self.failure = Some(Failure { weak: signature.weak, is_log, mark });
+                // A console's first complaint is the cause. Much of what a log
+                // complains of is tried again: its last one is.
+                if is_log {
+                    self.failures.retain(|it| !it.is_log);
+                }
+                let is_known = self.failures.iter().any(|it| it.mark.signature == mark.signature);
+                if !is_known {
+                    self.failures.push(Failure { weak: signature.weak, is_log, mark });
                 }
             }
             Verdict::WaitsForInput => {
@@ -226,7 +236,7 @@ impl<'a> Story<'a> {
             }
             Verdict::EndedWell if signature.phase == Some(Phase::Login) => self.login = Some(mark),
             Verdict::EndedWell => {
-                self.failure = self.failure.take().filter(|it| !it.is_log);
+                self.failures.retain(|it| !it.is_log);
                 self.done = self.done.take().or(Some(mark));
             }
             Verdict::Progress | Verdict::Harmless | Verdict::Warning | Verdict::Stalled => {}
@@ -254,7 +264,8 @@ impl<'a> Story<'a> {
         let question = self.question.filter(|(_, spoken, _)| {
             examiner.spoken().saturating_sub(*spoken) <= QUESTION_LINES && self.machine.is_none()
         });
-        let (verdict, judgement) = if let Some(Failure { mark, .. }) = self.failure {
+        let failure = self.failures.into_iter().min_by_key(|it| it.weak);
+        let (verdict, judgement) = if let Some(Failure { mark, .. }) = failure {
             (Ending::EndedBadly, Some(mark))
         } else if let Some((_, _, mark)) = question {
             (Ending::WaitsForInput, Some(mark))
@@ -353,6 +364,25 @@ mod tests {
         assert_eq!((judgement.cause, judgement.line_number), (Some(Cause::Mirror), 8));
         assert!(judgement.meaning.contains("e2fsprogs"), "{}", judgement.meaning);
         assert_eq!(story.lines, 9);
+    }
+
+    #[test]
+    fn what_the_installer_got_over_is_no_failure() {
+        let log = |end: &str| {
+            let text = format!(
+                "anaconda 40.1 for CentOS Stream 10 started.\nInstalling the software\n\
+                Traceback (most recent call last):\n{end}"
+            );
+            explain(text.as_bytes(), &knowledge()).verdict
+        };
+        assert_eq!(log(""), Ending::EndedBadly);
+        let rest =
+            "Installing boot loader\nInstallation complete\n[ 9.123456] reboot: Power down\n";
+        assert_eq!(log(rest), Ending::EndedWell);
+        assert_eq!(
+            log(&format!("Kernel panic - not syncing: Attempted to kill init!\n{rest}")),
+            Ending::EndedBadly
+        );
     }
 
     #[test]

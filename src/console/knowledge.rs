@@ -107,6 +107,12 @@ impl Knowledge {
                 errors.push(SignatureError::Twice { id: signature.id.clone() });
             }
         }
+        for signature in &signatures {
+            for other in signature.settles.iter().filter(|it| !ids.contains(it.as_str())) {
+                let (id, other) = (signature.id.clone(), other.clone());
+                errors.push(SignatureError::Settles { id, other });
+            }
+        }
         let required: Vec<_> = signatures.iter().map(Signature::required).collect();
         if !errors.is_empty() {
             return Err(errors);
@@ -275,5 +281,8 @@ mod tests {
         let twice = signature(json!({"text": "x"}));
         let errors = Knowledge::with(&[twice.clone(), twice]).unwrap_err();
         assert!(errors[0].to_string().contains("two signatures `mine`"), "{errors:?}");
+        let settles = signature(json!({"text": "x", "settles": ["grub/eror"]}));
+        let errors = Knowledge::with(&[settles]).unwrap_err();
+        assert!(errors[0].to_string().contains("`grub/eror`, which does not exist"), "{errors:?}");
     }
 }

@@ -23,6 +23,7 @@ pub mod knowledge;
 mod literals;
 pub mod outcome;
 mod pattern;
+mod prefix;
 pub mod signature;
 pub mod stream;
 pub mod system_log;

@@ -42,8 +42,11 @@ pub struct Signature {
     pub scope: Scope,
     /// How long the console must be silent afterwards before it counts.
     pub after: Duration,
-    /// A more precise one nearby is the better explanation.
+    /// A more precise one nearby is the better explanation, and an installer that
+    /// reaches another phase has got over it.
     pub weak: bool,
+    /// Names of those that it shows to be over.
+    pub settles: Vec<String>,
     /// A fault of the emulator may look like this.
     pub emulator: bool,
     /// What `done` and `total` count.
@@ -111,6 +114,8 @@ pub(super) struct Entry {
     after: Option<Span>,
     #[serde(default)]
     weak: bool,
+    #[serde(default)]
+    settles: Vec<String>,
     #[serde(default)]
     emulator: bool,
     counts: Option<String>,
@@ -188,6 +193,15 @@ pub enum SignatureError {
     Twice {
         /// Which.
         id: String,
+    },
+    /// It settles something that is not there.
+    #[error("signature `{id}` settles `{other}`, which does not exist")]
+    #[diagnostic(code(imgbuild::console::settles), help("name the `id` of another signature"))]
+    Settles {
+        /// Which.
+        id: String,
+        /// What it names.
+        other: String,
     },
     /// The phase does not exist.
     #[error("the phase of signature `{id}` does not exist")]
@@ -280,6 +294,7 @@ impl Signature {
             scope: entry.scope,
             after,
             weak: entry.weak,
+            settles: entry.settles,
             emulator: entry.emulator,
             counts: entry.counts,
             machine: entry.machine,
@@ -308,6 +323,7 @@ impl Signature {
             after: if error { debconf::ERROR_PATIENCE } else { PATIENCE },
             // What is written by hand knows more.
             weak: error,
+            settles: Vec::new(),
             emulator: false,
             counts: None,
             machine: None,

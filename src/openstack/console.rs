@@ -22,6 +22,8 @@ pub struct Console {
 
 /// As much is remembered as Nova returns at most (`MAX_CONSOLE_BYTES`).
 const WINDOW: usize = 100 * 1024;
+/// A shorter overlap of long texts is an accident, such as the same newline.
+const TELLING: usize = 16;
 
 /// What stands for bytes that are no text; at a window's edge it stands for
 /// half a character.
@@ -58,7 +60,9 @@ impl Console {
         let skipped = log.len() - body.len();
         let overlap = overlap(self.seen.as_bytes(), body.as_bytes());
         if overlap > 0 {
-            return (skipped + overlap, false);
+            let is_accident =
+                overlap < TELLING && self.seen.len().min(body.len()) > TELLING * TELLING;
+            return (skipped + overlap, is_accident);
         }
         // A log that is shorter than what was seen of it was begun anew: the
         // machine was started again, and nothing is missing.
@@ -110,6 +114,13 @@ mod tests {
         let texts: Vec<_> = got.iter().map(|(text, _)| text.as_str()).collect();
         assert_eq!(texts, ["", "boot\n", "", "login: ", ""]);
         assert!(got.iter().all(|(_, gap)| !gap));
+    }
+
+    #[test]
+    fn a_newline_in_common_is_no_continuation() {
+        let old = format!("{}\n", "a line of before\n".repeat(100));
+        let new = format!("\n{}", "another line\n".repeat(200));
+        assert!(read(&[&old, &new])[1].1, "something is missing");
     }
 
     #[test]

@@ -252,6 +252,36 @@ mod tests {
     }
 
     #[test]
+    fn what_a_spec_a_guest_or_a_mirror_says_cannot_become_markup() {
+        let hostile = || "\"'><img src=x onerror=alert(1)>".to_owned();
+        let bar = || Bar { name: hostile(), at: hostile(), time: hostile(), ..Bar::default() };
+        let report = Report {
+            name: hostile(),
+            outcome: hostile(),
+            os: hostile(),
+            run: hostile(),
+            failure: Some(Failure {
+                message: hostile(),
+                causes: vec![hostile()],
+                line: Some(hostile()),
+                help: Some(hostile()),
+            }),
+            stages: vec![bar()],
+            phases: vec![bar()],
+            bytes: vec![bar()],
+            requests: vec![Request { url: hostile(), ..Request::default() }],
+            checks: vec![Check { name: hostile(), result: hostile(), ..Check::default() }],
+            facts: vec![Fact { name: hostile(), value: hostile() }],
+            pictures: vec![Picture { title: hostile(), ..Picture::default() }],
+            ..Report::default()
+        };
+        let html = report.html().unwrap();
+        assert!(!html.contains("<img src=x") && !html.contains("alt=\"\"'>"), "{html}");
+        assert!(html.matches("&lt;img").count() >= 17, "{html}");
+        assert!(html.contains("default-src 'none'"), "nothing else may be fetched or run either");
+    }
+
+    #[test]
     fn the_line_that_says_it_is_marked() {
         let console = Console::new("console", "console", "fine\nit broke here\nend", Some("broke"));
         let marked: Vec<_> = console.lines.iter().filter(|it| it.marked).collect();

@@ -102,7 +102,8 @@ pub struct Watcher {
     /// The installer said that it was done.
     done: Option<Judgement>,
     decided: Option<Judgement>,
-    machine: Option<MachineEnd>,
+    /// How it said that it goes off, and when.
+    machine: Option<(MachineEnd, Duration)>,
     noted: BTreeMap<String, u32>,
     slow: Option<Phase>,
 }
@@ -183,7 +184,7 @@ impl Watcher {
                 .pending
                 .due(at, self.examiner.spoken(), silence)
                 .cloned()
-                .or_else(|| self.halted(at))
+                .or_else(|| self.went_down(at))
                 .or_else(|| self.stalled(at, evidence, &mut findings));
             if let Some(judgement) = verdict {
                 self.decide(judgement, &mut findings);
@@ -213,7 +214,7 @@ impl Watcher {
             phase: self.phase,
             phase_since: self.phase_since,
             done: self.done.as_ref(),
-            machine: self.machine,
+            machine: self.machine.map(|(end, _)| end),
             ends: self.watch.installer.and_then(|it| self.examiner.knowledge().ends(it)),
             context: self.last_lines(),
             is_install: matches!(self.watch.purpose, Purpose::Install),
@@ -238,8 +239,8 @@ impl Watcher {
         if !self.counts(signature) {
             return;
         }
-        if signature.machine.is_some() {
-            self.machine = signature.machine;
+        if let Some(end) = signature.machine {
+            self.machine = Some((end, at));
         }
         if matches!(signature.verdict, Verdict::Progress | Verdict::EndedWell) {
             self.advance(signature, hit, at, findings);
@@ -290,10 +291,9 @@ impl Watcher {
         findings: &mut Vec<Finding>,
     ) {
         self.progress_at = at;
-        self.pending.go_on();
-        if let Some(phase) = signature.phase
-            && phase > self.phase
-        {
+        let later = signature.phase.filter(|it| *it > self.phase);
+        self.pending.go_on(signature, hit, later.is_some());
+        if let Some(phase) = later {
             self.phase = phase;
             self.phase_since = at;
             findings.push(Finding::PhaseReached { phase, at });
@@ -507,6 +507,49 @@ mod tests {
             watcher.feed(b"The file needed for preconfiguration could not be retrieved from\nhttp://10.0.2.2/x. The installation\n", at(2));
         let judgement = verdict(&findings).unwrap();
         assert_eq!(judgement.signature, "debian-installer/preseed-unreachable");
+    }
+
+    #[test]
+    fn what_the_installer_gets_over_is_no_failure() {
+        let own = [
+            serde_json::json!({"id": "own/tried", "text": "cannot fetch", "meaning": "x",
+                "verdict": "ended-badly", "after": "10s"}),
+            serde_json::json!({"id": "own/fetched", "text": "fetched it", "meaning": "x",
+                "verdict": "progress", "settles": ["own/tried"]}),
+            serde_json::json!({"id": "own/weak", "text": "odd", "meaning": "x",
+                "verdict": "ended-badly", "weak": true, "after": "10s"}),
+        ];
+        let next_phase: &[u8] = b"Select and install software  ... 1%\n";
+        for (before, after, expected) in [
+            (&b"cannot fetch\n"[..], &b"fetched it\n"[..], None),
+            (b"cannot fetch\n", b"fetched it\ncannot fetch\n", Some("own/tried")),
+            (b"cannot fetch\n", next_phase, Some("own/tried")),
+            (b"odd\n", next_phase, None),
+            (b"odd\n", b"fetched it\n", Some("own/weak")),
+        ] {
+            let mut watcher = install();
+            watcher.examiner = Examiner::new(Arc::new(Knowledge::with(&own).unwrap()));
+            watcher.feed(before, at(1));
+            watcher.feed(after, at(3));
+            let findings = watcher.tick(at(14), &evidence(0, 0));
+            let found = verdict(&findings).map(|it| it.signature.as_str());
+            assert_eq!(found, expected, "{:?}", String::from_utf8_lossy(after));
+        }
+    }
+
+    #[test]
+    fn noise_does_not_keep_out_what_counts() {
+        let own =
+            [serde_json::json!({"id": "own/waits", "pattern": "still waiting for (?P<what>\\S+)",
+            "meaning": "x", "verdict": "ended-badly", "after": "1h", "cause": "boot"})];
+        let mut watcher = install();
+        watcher.examiner = Examiner::new(Arc::new(Knowledge::with(&own).unwrap()));
+        for number in 0..200 {
+            watcher.feed(format!("still waiting for disk{number}\n").as_bytes(), at(1));
+        }
+        watcher.feed(b"!! ERROR: Bad archive mirror\n", at(2));
+        let findings = watcher.tick(at(5), &evidence(0, 0));
+        assert!(verdict(&findings).is_some());
     }
 
     #[test]

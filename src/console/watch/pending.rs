@@ -11,10 +11,8 @@ use super::super::{Verdict, examine::Hit, outcome::Judgement, signature::Signatu
 const WEAK_PATIENCE: Duration = Duration::from_secs(2);
 /// A question followed by more lines than its choices take is not the last word.
 const QUESTION_LINES: u64 = 40;
-/// More would be noise.
-const MOST_PENDING: usize = 32;
 
-/// Judgements that are not passed yet.
+/// Judgements that are not passed yet, of each signature one at most.
 #[derive(Debug, Default)]
 pub(super) struct Pending(Vec<Waiting>);
 
@@ -41,19 +39,28 @@ impl Pending {
         if signature.verdict == Verdict::EndedBadly && after.is_zero() {
             return Some(judgement);
         }
-        let is_known = self.0.iter().any(|it| {
-            it.judgement.signature == judgement.signature
-                && it.judgement.line_number == judgement.line_number
-        });
-        if !is_known && self.0.len() < MOST_PENDING {
-            self.0.push(Waiting { judgement, after, weak, spoken: hit.spoken });
+        let is_failure = judgement.verdict == Verdict::EndedBadly;
+        let waiting = Waiting { judgement, after, weak, spoken: hit.spoken };
+        let same = |it: &&mut Waiting| it.judgement.signature == waiting.judgement.signature;
+        match self.0.iter_mut().find(same) {
+            // What failed first is the cause; of a question the last time counts.
+            Some(_) if is_failure => {}
+            Some(known) => *known = waiting,
+            None => self.0.push(waiting),
         }
         None
     }
 
-    /// The machine goes on: its questions were answered.
-    pub(super) fn go_on(&mut self) {
-        self.0.retain(|it| it.judgement.verdict == Verdict::EndedBadly);
+    /// The machine goes on, as a signature shows: its questions were answered.
+    /// Failures stay, but those that it settles, and weak ones where another
+    /// phase was reached.
+    pub(super) fn go_on(&mut self, signature: &Signature, hit: &Hit, is_another_phase: bool) {
+        self.0.retain(|it| {
+            let is_over = it.judgement.line_number != Some(hit.number)
+                && ((it.weak && is_another_phase)
+                    || signature.settles.contains(&it.judgement.signature));
+            it.judgement.verdict == Verdict::EndedBadly && !is_over
+        });
     }
 
     /// What has waited long enough: failures first, then questions. `spoken` is

@@ -23,11 +23,25 @@ const GOING_OFF: Duration = Duration::from_mins(1);
 /// from outside it looks like one that idles.
 const HALTED: Duration = Duration::from_secs(8);
 
+/// One that said that it starts again has done so by then. Where its platform does
+/// not tell, what follows on the console is the next start.
+const REBOOTED: Duration = Duration::from_secs(20);
+
 impl Watcher {
-    pub(super) fn halted(&self, at: Duration) -> Option<Judgement> {
-        let is_halted =
-            self.machine == Some(MachineEnd::Halted) && at.saturating_sub(self.fed_at) >= HALTED;
-        match is_halted.then(|| self.ended(&End::Halted, at))? {
+    /// An end that the platform does not report.
+    pub(super) fn went_down(&self, at: Duration) -> Option<Judgement> {
+        let (end, said_at) = self.machine?;
+        let end = match end {
+            MachineEnd::Halted => {
+                (at.saturating_sub(self.fed_at) >= HALTED).then_some(End::Halted)?
+            }
+            MachineEnd::Rebooted if matches!(self.watch.purpose, Purpose::Install) => {
+                (at.saturating_sub(said_at) >= REBOOTED).then_some(End::Rebooted)?
+            }
+            // The platform sees the one, and a result may do the other.
+            MachineEnd::PoweredOff | MachineEnd::Rebooted => return None,
+        };
+        match self.ended(&end, at) {
             Outcome::Failure(judgement) => Some(*judgement),
             Outcome::Success(_) => None,
         }
@@ -282,6 +296,28 @@ mod tests {
         let mut watcher = install();
         watcher.feed(b"Requesting system halt\nRequesting system poweroff\n", at(61));
         assert_eq!(verdict(&watcher.tick(at(90), &evidence(0, 0))), None, "the last word counts");
+    }
+
+    #[test]
+    fn a_machine_that_starts_again_has_ended_where_its_platform_does_not_tell() {
+        for (before, expected) in [
+            (&b"Installing GRUB boot loader  ... 16%\n"[..], "watch/rebooted"),
+            (b"Installing the base system  ... 3%\n", "watch/rebooted-early"),
+        ] {
+            let mut watcher = install();
+            watcher.feed(before, at(60));
+            watcher.feed(
+                b"Requesting system reboot\n[   61.352126] reboot: Restarting system\n",
+                at(61),
+            );
+            watcher.feed(b"SeaBIOS (version 1.16.3)\nGRUB loading.\n", at(63));
+            assert_eq!(verdict(&watcher.tick(at(70), &evidence(0, 0))), None);
+            let findings = watcher.tick(at(82), &evidence(1 << 30, 0));
+            assert_eq!(verdict(&findings).unwrap().signature, expected);
+        }
+        let mut result = watcher(Purpose::Verify(Condition::LoginPrompt));
+        result.feed(b"[   11.352126] reboot: Restarting system\n", at(11));
+        assert_eq!(verdict(&result.tick(at(60), &evidence(0, 0))), None, "to label its files, say");
     }
 
     #[test]

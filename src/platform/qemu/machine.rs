@@ -240,7 +240,7 @@ impl Machine {
         }
         let status = tokio::time::timeout(STOP, self.child.wait()).await;
         let status = match status {
-            Ok(Ok(status)) => status.to_string(),
+            Ok(Ok(status)) => ended_with(status),
             _ => "it closed its connections".to_owned(),
         };
         End::Died { said: format!("{status}{}", self.said()) }
@@ -315,6 +315,16 @@ async fn read_log(log: &mut Option<UnixStream>, bytes: &mut Vec<u8>) -> std::io:
     }
 }
 
+/// How QEMU ended, for people.
+fn ended_with(status: std::process::ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match status.signal() {
+        // Nothing of ours sends it while the machine is watched.
+        Some(9) => format!("{status}, as the kernel of the host does where memory runs out"),
+        _ => status.to_string(),
+    }
+}
+
 fn end_of(event: &QmpEvent) -> Option<End> {
     let text = |name| event.data.get(name).and_then(Value::as_str);
     match event.name.as_str() {
@@ -346,4 +356,18 @@ fn processor_time(pid: u32) -> Option<Duration> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(Duration::from_millis((user + system) * 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
+
+    use super::*;
+
+    #[test]
+    fn a_machine_that_the_host_kills_is_told_with_the_usual_reason() {
+        let told = ended_with(ExitStatus::from_raw(9));
+        assert!(told.contains("SIGKILL") && told.contains("memory"), "{told}");
+        assert_eq!(ended_with(ExitStatus::from_raw(1 << 8)), "exit status: 1");
+    }
 }

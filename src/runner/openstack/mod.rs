@@ -5,6 +5,7 @@
 //! own before the cloud is asked for it.
 
 mod cache;
+mod gauge;
 mod guest;
 mod medium;
 mod pace;

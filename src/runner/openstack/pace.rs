@@ -37,8 +37,6 @@ const PART: u32 = 15;
 /// to their end, on fast machines.
 const NEAR: (u32, Duration) = (60, Duration::from_secs(8));
 const AT_THE_END: (u32, Duration) = (30, Duration::from_secs(2));
-/// Between two looks at the hypervisor's counters.
-const COUNTERS: Duration = Duration::from_mins(2);
 
 /// What is asked next of a server that runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,13 +45,11 @@ pub(super) struct Look {
     pub(super) server: bool,
     /// Its console.
     pub(super) console: bool,
-    /// The hypervisor's counters.
-    pub(super) counters: bool,
 }
 
 impl Look {
     /// At the state alone: of a server that does not run yet.
-    pub(super) const STATE: Self = Self { server: true, console: false, counters: false };
+    pub(super) const STATE: Self = Self { server: true, console: false };
 }
 
 /// The servers of several builds at once that are looked at: they share what a
@@ -66,7 +62,6 @@ pub struct Crowd(Arc<AtomicU32>);
 pub(super) struct Pace {
     crowd: Crowd,
     n_looks: u32,
-    counted: Option<Duration>,
     /// When its installer said that it was done: what is left is to go off.
     done: Option<Duration>,
     /// How many looks more are close to each other, and how close.
@@ -83,20 +78,16 @@ impl Pace {
     /// The pace of one among others.
     pub(super) fn among(crowd: &Crowd) -> Self {
         crowd.0.fetch_add(1, Ordering::Relaxed);
-        Self { crowd: crowd.clone(), n_looks: 0, counted: None, done: None, close: (0, SELDOM) }
+        Self { crowd: crowd.clone(), n_looks: 0, done: None, close: (0, SELDOM) }
     }
 
-    /// What to look at, so long after its start. The console tells most; once
+    /// What to look at. The console tells most; once
     /// the installer has said that it is done, the state does.
-    pub(super) fn look(&mut self, at: Duration) -> Look {
+    pub(super) fn look(&mut self) -> Look {
         let full = self.n_looks.is_multiple_of(LOOKS);
         self.n_looks += 1;
-        let counters = self.counted.is_none_or(|it| at.saturating_sub(it) >= COUNTERS);
-        if counters {
-            self.counted = Some(at);
-        }
         let is_done = self.done.is_some();
-        Look { server: full || is_done, console: full || !is_done, counters }
+        Look { server: full || is_done, console: full || !is_done }
     }
 
     /// The next look is at its state as well.
@@ -184,9 +175,11 @@ impl Outage {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Map;
 
-    /// The requests of an hour, with the time they were sent at. Phases are reached
+    use super::{super::gauge::Gauge, *};
+
+    /// The looks of an hour, with the time they were taken at. Phases are reached
     /// at so many seconds.
     fn hour(phases: &[(u64, Phase)], done_at: Option<u64>) -> Vec<(Duration, Look)> {
         let mut phases = phases.iter().peekable();
@@ -194,7 +187,7 @@ mod tests {
         let mut at = Duration::ZERO;
         let mut looks = Vec::new();
         while at < Duration::from_hours(1) {
-            looks.push((at, pace.look(at)));
+            looks.push((at, pace.look()));
             while let Some((_, phase)) = phases.next_if(|it| at.as_secs() >= it.0) {
                 pace.reached(*phase);
             }
@@ -207,8 +200,13 @@ mod tests {
     }
 
     fn n_requests(looks: &[(Duration, Look)]) -> usize {
-        let one = |(_, it): &(Duration, Look)| {
-            usize::from(it.server) + usize::from(it.console) + usize::from(it.counters)
+        let mut gauge = Gauge::new(Duration::from_mins(10));
+        let one = |(at, it): &(Duration, Look)| {
+            let counts = gauge.is_due(*at);
+            if counts {
+                gauge.take(*at, Ok(Some(Map::new()))).unwrap();
+            }
+            usize::from(it.server) + usize::from(it.console) + usize::from(counts)
         };
         looks.iter().map(one).sum()
     }

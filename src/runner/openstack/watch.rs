@@ -1,20 +1,16 @@
 //! A server that runs, and the watcher that judges it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
-
-use serde_json::{Map, Value};
+use std::{sync::Arc, time::Instant};
 
 use super::{
-    OpenstackRunner, of,
+    OpenstackRunner,
+    gauge::Gauge,
+    of,
     pace::{Look, Outage, Pace},
 };
 use crate::{
     console::{
         Verdict,
-        evidence::Evidence,
         knowledge::Knowledge,
         outcome::{End, Outcome},
         watch::{Finding, Purpose, Watch, Watcher},
@@ -28,9 +24,6 @@ use crate::{
     runner::{console_log::ConsoleLog, failed::MachineFailed, qemu},
     units::Span,
 };
-
-/// A hypervisor that tells no counters after so long never will.
-const MAY_START: Duration = Duration::from_mins(2);
 
 /// How a watched server ended well.
 pub(super) enum Watched {
@@ -56,10 +49,9 @@ impl OpenstackRunner {
         let path = context.folder.file(log_name);
         let mut log = ConsoleLog::create(&path, context.redactor.clone()).map_err(qemu::io)?;
         let installs = matches!(watch.purpose, Purpose::Install);
+        let mut gauge = Gauge::new(watch.budgets.idle);
         let mut watcher = Watcher::new(knowledge, watch);
         let mut console = Console::default();
-        let mut evidence = Evidence::default();
-        let mut may_count = true;
         // A server that is still being made has neither console nor clock.
         let asked = Instant::now();
         let mut began: Option<Instant> = None;
@@ -73,7 +65,7 @@ impl OpenstackRunner {
         let mut end = None;
         let failure = 'watching: loop {
             let at = began.map(|it| it.elapsed()).unwrap_or_default();
-            let look = if began.is_some() { pace.look(at) } else { Look::STATE };
+            let look = if began.is_some() { pace.look() } else { Look::STATE };
             if look.server
                 && end.is_none()
                 && let Some(server) = nova.bear(seen(&cloud, id).await, cx.teller())?
@@ -104,18 +96,12 @@ impl OpenstackRunner {
                 self.local.packages_of(increment.text.as_bytes());
                 findings = watcher.feed(increment.text.as_bytes(), at);
             }
-            if look.counters && may_count {
-                match cloud.compute().diagnostics(id).await {
-                    Ok(Some(counters)) => evidence = counters_of(&counters),
-                    // Not for this account, or not now: the console has to do.
-                    Ok(None) => may_count = at < MAY_START,
-                    Err(error) if error.is_transient() => {}
-                    Err(error) => return Err(of(error)),
-                }
+            if began.is_some() && gauge.is_due(at) {
+                gauge.take(at, cloud.compute().diagnostics(id).await).map_err(of)?;
             }
             // Nobody is idle because he cannot be seen.
             if began.is_some() && !nova.lasts() && !hypervisor.lasts() {
-                findings.extend(watcher.tick(at, &evidence));
+                findings.extend(watcher.tick(at, &gauge.evidence()));
             }
             for finding in findings {
                 match finding {
@@ -218,58 +204,5 @@ fn end_of(server: Option<&Server>) -> Option<End> {
             Some(End::Failed(fault.unwrap_or_else(|| server.describe())))
         }
         _ => None,
-    }
-}
-
-/// Counters as libvirt's driver of Nova names them: those of microversion 2.48,
-/// and the older flat ones (`vda_read`, `tap…_rx`, `cpu0_time`).
-fn counters_of(counters: &Map<String, Value>) -> Evidence {
-    let list = |name: &str| counters.get(name).and_then(Value::as_array).cloned();
-    let sum = |name: &str, keys: &[&str]| {
-        list(name).map(|items| {
-            let of =
-                |item: &Value| keys.iter().filter_map(|it| item.get(it)?.as_u64()).sum::<u64>();
-            items.iter().map(of).sum::<u64>()
-        })
-    };
-    let flat = |ends: &[&str]| {
-        let matching = counters.iter().filter(|(key, _)| ends.iter().any(|it| key.ends_with(it)));
-        let values: Vec<u64> = matching.filter_map(|(_, value)| value.as_u64()).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<u64>())
-    };
-    let time = sum("cpu_details", &["time"]).or_else(|| flat(&["_time"]));
-    Evidence {
-        disk_bytes: sum("disk_details", &["read_bytes", "write_bytes"])
-            .or_else(|| flat(&["_read", "_write"])),
-        net_bytes: sum("nic_details", &["rx_octets", "tx_octets"])
-            .or_else(|| flat(&["_rx", "_tx"])),
-        cpu_time: time.map(Duration::from_nanos),
-        answer_fetched: None,
-        unanswered: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn counters_of_both_kinds_are_read() {
-        let new = json!({
-            "cpu_details": [{"id": 0, "time": 17_300_000_000_u64}],
-            "disk_details": [{"read_bytes": 262_144, "write_bytes": 10}],
-            "nic_details": [{"rx_octets": 2_070, "tx_octets": 140}],
-        });
-        let old = json!({"cpu0_time": 17_300_000_000_u64, "vda_read": 262_144, "vda_write": 10,
-            "vda_read_req": 112, "tap1_rx": 2_070, "tap1_tx": 140, "memory": 524_288});
-        for counters in [new, old] {
-            let evidence = counters_of(counters.as_object().unwrap());
-            assert_eq!(evidence.disk_bytes, Some(262_154));
-            assert_eq!(evidence.net_bytes, Some(2_210));
-            assert_eq!(evidence.cpu_time, Some(Duration::from_millis(17_300)));
-        }
-        assert_eq!(counters_of(&Map::new()), Evidence::default());
     }
 }

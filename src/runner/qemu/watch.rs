@@ -294,12 +294,13 @@ impl QemuRunner {
     /// Collects the packages that templates of ours print.
     fn packages(&self, bytes: &[u8], text: &mut String) {
         text.push_str(&String::from_utf8_lossy(bytes));
-        while let Some(end) = text.find('\n') {
-            let line: String = text.drain(..=end).collect();
+        let whole = text.rfind('\n').map_or(0, |it| it + 1);
+        for line in text.get(..whole).unwrap_or_default().lines() {
             if let Some((_, package)) = line.split_once(PACKAGE_MARK) {
                 self.observed.borrow_mut().packages.push(package.trim().to_owned());
             }
         }
+        text.drain(..whole);
         // No package's line is that long.
         if text.len() > 4096 {
             text.clear();
