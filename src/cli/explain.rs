@@ -39,7 +39,7 @@ pub(super) fn explain(arguments: &Explain) -> Result<(), Failure> {
 }
 
 fn print(it: &Explanation) {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     if let Some(installer) = it.installer {
         _ = writeln!(out, "installer  {installer:?}");
     }
