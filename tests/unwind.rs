@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use imgbuild::{
     CancellationToken,
     engine::{
-        self, Decision, Journal, Lifetime, Outcome, Resource, ResourceKind, Runner, StageCx,
+        self, Decision, Ends, Journal, Lifetime, Outcome, Resource, ResourceKind, Runner, StageCx,
         StageError, State, Teller,
     },
     model::{Arch, UserAction},
@@ -157,7 +157,8 @@ impl Run {
     async fn go(&self, world: &World, cancel: &CancellationToken, decision: Decision) -> Outcome {
         let mut journal =
             Journal::open(&self.journal, Redactor::default(), Teller::default()).unwrap();
-        engine::run(&plan(), world, &mut journal, cancel, &mut |_| decision).await
+        let ends = Ends::new(cancel.clone(), None);
+        engine::run(&plan(), world, &mut journal, &ends, &mut |_| decision).await
     }
 }
 
@@ -243,5 +244,71 @@ async fn a_build_that_was_killed_at_any_line_goes_on_to_the_same_end() {
         if !made_before {
             assert_eq!(left, BTreeSet::from(["thing-image".to_owned()]), "after line {n}");
         }
+    }
+}
+
+/// What was given back is made again: stages that were done are not any more.
+#[tokio::test]
+async fn a_build_that_was_undone_at_any_request_begins_anew() {
+    for at in 0..4 {
+        let run = Run::new();
+        let world = World::default();
+        world.0.borrow_mut().fail_at = Some((at, Fault::Refused));
+        let ended = run.go(&world, &CancellationToken::new(), Decision::Cleanup).await;
+        assert!(ended.result.is_err(), "at {at}");
+        let n_before = world.0.borrow().n_requests;
+        let ended = run.go(&world, &CancellationToken::new(), Decision::Cleanup).await;
+        ended.result.unwrap();
+        let n_again = world.0.borrow().n_requests - n_before;
+        // Four things are made, three of them given back.
+        assert_eq!(n_again, 7, "at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_was_kept_goes_on_where_it_failed() {
+    let run = Run::new();
+    let world = World::default();
+    world.0.borrow_mut().fail_at = Some((2, Fault::Refused));
+    let ended = run.go(&world, &CancellationToken::new(), Decision::Keep).await;
+    assert!(ended.result.is_err());
+    run.go(&world, &CancellationToken::new(), Decision::Cleanup).await.result.unwrap();
+    // Three to the failure, two things more, three of them given back.
+    assert_eq!(world.0.borrow().n_requests, 8);
+}
+
+/// A stage that ends only when it is asked to.
+struct Endless(World);
+
+#[async_trait(?Send)]
+impl Runner for Endless {
+    async fn run(
+        &self,
+        stage: &Stage,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        self.0.run(stage, cx).await?;
+        cx.cancel.cancelled().await;
+        Err(StageError::Cancelled)
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<(), StageError> {
+        self.0.release(resource).await
+    }
+}
+
+#[tokio::test]
+async fn a_build_whose_time_is_up_has_failed_and_it_is_asked_what_to_do() {
+    for (decision, n_left) in [(Decision::Cleanup, 0), (Decision::Keep, 2)] {
+        let run = Run::new();
+        let mut journal =
+            Journal::open(&run.journal, Redactor::default(), Teller::default()).unwrap();
+        let ends = Ends::new(CancellationToken::new(), Some(Span::secs(1)));
+        let runner = Endless(World::default());
+        let outcome = engine::run(&plan(), &runner, &mut journal, &ends, &mut |_| decision).await;
+        let error = outcome.result.unwrap_err();
+        assert!(matches!(error.source, StageError::BuildTimedOut(it) if it == Span::secs(1)));
+        assert_eq!(outcome.leftovers.len(), n_left, "{decision:?}");
+        assert_eq!(runner.0.0.borrow().things.len(), n_left, "{decision:?}");
     }
 }
