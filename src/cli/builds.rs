@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     Surroundings,
     arguments::{Build as BuildArguments, Overrides, SpecArguments, Values},
-    cloud,
+    cloud, destination,
     failure::{self, Failure, Plain, Status},
     load::{self, Loaded},
     mend,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     model::{Build, Target},
+    runner::manifest,
     spec::{
         Mode,
         document::{Document, Syntax},
@@ -51,10 +52,16 @@ pub(super) async fn to_build(
     arguments: &BuildArguments,
     cx: &Surroundings,
 ) -> Result<Vec<Prepared>, Failure> {
-    let BuildArguments { values, overrides, only, fix, .. } = arguments;
+    let BuildArguments { values, overrides, only, fix, force, .. } = arguments;
     let specs = specs(&arguments.specs)?;
     let all = prepared_of(&Named { specs: &specs, values, overrides, only, fix: *fix }, cx).await?;
     refuse_the_same(&all)?;
+    for prepared in &all {
+        let build = prepared.loaded.build();
+        if *force || !is_made(build, &prepared.inputs) {
+            destination::check(build, *force)?;
+        }
+    }
     Ok(all)
 }
 
@@ -179,6 +186,12 @@ fn refuse_the_same(all: &[Prepared]) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Whether the file was made of the same inputs, so that nothing will be written.
+fn is_made(build: &Build, inputs: &str) -> bool {
+    let Target::File(target) = &build.target else { return false };
+    manifest::of(&target.path).is_some_and(|it| it.inputs == inputs)
 }
 
 /// What a build makes, for people; two that make the same say the same.

@@ -7,6 +7,7 @@ mod builds;
 mod check;
 mod cloud;
 mod console;
+mod destination;
 mod doctor;
 mod expectation;
 mod explain;
