@@ -238,3 +238,27 @@ fn an_interruption_undoes_everything() {
     assert_eq!(work.leftovers(), Vec::<PathBuf>::new());
     assert_eq!(work.machines(), Vec::<u32>::new());
 }
+
+#[test]
+fn a_run_whose_remains_were_given_back_can_be_gone_on_with() {
+    let work = Work::new("slow", "");
+    let mut child = building(&work);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let cleaned = work.command(&["cleanup"]).output().unwrap();
+    assert!(cleaned.status.success(), "{}", text(&cleaned.stderr));
+    let run = work.run().file_name().unwrap().to_string_lossy().into_owned();
+
+    let resume = || {
+        let arguments = ["build", "quick.toml", "--format", "plain", "--resume", &run];
+        work.command(&arguments).output().unwrap()
+    };
+    let output = resume();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(work.path("quick.qcow2").is_file());
+    // There is nothing more to go on with, even where the image is gone.
+    fs_err::remove_file(work.path("quick.qcow2")).unwrap();
+    let output = resume();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("has succeeded"), "{}", text(&output.stderr));
+}

@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use imgbuild::{
     CancellationToken,
     engine::{
-        self, Decision, Journal, Lifetime, Outcome, Resource, ResourceKind, Runner, StageCx,
+        self, Decision, Ends, Journal, Lifetime, Outcome, Resource, ResourceKind, Runner, StageCx,
         StageError, State, Teller,
     },
     model::{Arch, UserAction},
@@ -157,7 +157,8 @@ impl Run {
     async fn go(&self, world: &World, cancel: &CancellationToken, decision: Decision) -> Outcome {
         let mut journal =
             Journal::open(&self.journal, Redactor::default(), Teller::default()).unwrap();
-        engine::run(&plan(), world, &mut journal, cancel, &mut |_| decision).await
+        let ends = Ends::new(cancel.clone(), None);
+        engine::run(&plan(), world, &mut journal, &ends, &mut |_| decision).await
     }
 }
 
@@ -244,4 +245,34 @@ async fn a_build_that_was_killed_at_any_line_goes_on_to_the_same_end() {
             assert_eq!(left, BTreeSet::from(["thing-image".to_owned()]), "after line {n}");
         }
     }
+}
+
+/// What was given back is made again: stages that were done are not any more.
+#[tokio::test]
+async fn a_build_that_was_undone_at_any_request_begins_anew() {
+    for at in 0..4 {
+        let run = Run::new();
+        let world = World::default();
+        world.0.borrow_mut().fail_at = Some((at, Fault::Refused));
+        let ended = run.go(&world, &CancellationToken::new(), Decision::Cleanup).await;
+        assert!(ended.result.is_err(), "at {at}");
+        let n_before = world.0.borrow().n_requests;
+        let ended = run.go(&world, &CancellationToken::new(), Decision::Cleanup).await;
+        ended.result.unwrap();
+        let n_again = world.0.borrow().n_requests - n_before;
+        // Four things are made, three of them given back.
+        assert_eq!(n_again, 7, "at {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_that_was_kept_goes_on_where_it_failed() {
+    let run = Run::new();
+    let world = World::default();
+    world.0.borrow_mut().fail_at = Some((2, Fault::Refused));
+    let ended = run.go(&world, &CancellationToken::new(), Decision::Keep).await;
+    assert!(ended.result.is_err());
+    run.go(&world, &CancellationToken::new(), Decision::Cleanup).await.result.unwrap();
+    // Three to the failure, two things more, three of them given back.
+    assert_eq!(world.0.borrow().n_requests, 8);
 }

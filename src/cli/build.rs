@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     CancellationToken,
-    engine::{self, Event, Journal, Outcome, RunError, Runner, StageError, Teller},
+    engine::{self, Ends, Event, Journal, Outcome, RunError, Runner, StageError, Teller},
     model::Target,
     openstack::Cloud,
     plan::Plan,
@@ -34,6 +34,9 @@ pub(super) async fn build(arguments: &BuildArguments, cx: &Surroundings) -> Resu
     let all = builds::to_build(arguments, cx).await?;
     let is_many = all.len() > 1;
     check_many(arguments, is_many)?;
+    if let Some(run) = &arguments.resume {
+        runs::find(&cx.home, run)?;
+    }
     // Nothing runs before all are right; warnings are said with each build.
     for prepared in all.iter().filter(|it| is_many && it.findings.is_fatal()) {
         prepared.print_findings(cx.colours)?;
@@ -276,7 +279,7 @@ impl Builds<'_> {
             None => None,
         };
         let at = Whereabouts { cloud: site.map(|it| it.session().cloud().name.clone()), project };
-        begin(&mut journal, arguments, &run, &prepared, at)?;
+        begin(&mut journal, &run, &prepared, at)?;
         self.begun.borrow_mut().push(Begun { run: run.clone(), journal: journal_path });
         let cloud = in_cloud.as_ref().map(|it| it.0.cloud.clone());
         let mut context = prepared.context(cx, &folder, &run, cloud).await?;
@@ -294,21 +297,12 @@ impl Builds<'_> {
             }
             None => AnyRunner::Local(local),
         };
-        let cancel = self.stop.child_token();
+        let ends = Ends::new(self.stop.child_token(), arguments.timeout);
         let mut decide =
             |error: &RunError| decision(arguments.on_error, error, &self.display, cx.colours);
         let outcome = {
             let in_turn = InTurn { runner: runner.as_runner(), turns: &self.turns, turn };
-            let work = engine::run(&plan, &in_turn, &mut journal, &cancel, &mut decide);
-            tokio::pin!(work);
-            tokio::select! {
-                outcome = &mut work => outcome,
-                () = over(arguments.timeout) => {
-                    self.display.say(&name, "the build's time is up, undoing");
-                    cancel.cancel();
-                    work.await
-                }
-            }
+            engine::run(&plan, &in_turn, &mut journal, &ends, &mut decide).await
         };
         let product = outcome.result.is_ok().then(|| product(target, &journal));
         let event = Event::BuildFinished {
@@ -406,14 +400,6 @@ impl Builds<'_> {
     }
 }
 
-/// Ends when a build's time is up.
-async fn over(timeout: Option<crate::units::Span>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout.duration()).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The cloud that a build names, or the environment.
 fn cloud_name(prepared: &Prepared) -> Option<String> {
     let settings = cloud::settings(prepared.loaded.build())?;
@@ -432,7 +418,6 @@ struct Whereabouts {
 /// Records what is built and where, or makes sure that it is still the same.
 fn begin(
     journal: &mut Journal,
-    arguments: &BuildArguments,
     run: &str,
     prepared: &Prepared,
     at: Whereabouts,
@@ -444,6 +429,12 @@ fn begin(
                 "build it anew, without --resume",
             )));
         }
+        if journal.state().outcome.as_deref() == Some("succeeded") {
+            return Err(Failure::usage(Plain::new(
+                format!("run `{run}` has succeeded, there is nothing to go on with"),
+                "build without --resume; --force builds again what has not changed",
+            )));
+        }
         if journal.state().project.is_some() && journal.state().project != at.project {
             return Err(Failure::usage(Plain::new(
                 format!("run `{run}` began in another project or cloud"),
@@ -451,12 +442,6 @@ fn begin(
             )));
         }
         return Ok(());
-    }
-    if arguments.resume.is_some() {
-        return Err(Failure::usage(Plain::new(
-            format!("there is no run `{run}` to go on with"),
-            "`imgbuild runs` lists them",
-        )));
     }
     let plan: &Plan = &prepared.plan;
     let event = Event::BuildStarted {

@@ -200,17 +200,19 @@ pub(super) async fn cleanup(
             }
             Err(failure) => return Err(failure),
         };
-        let before = leftovers(journal.state()).len();
-        let mut still =
-            unwind(&Release { guard: guard.clone(), cloud }, &mut journal, failed).await;
+        let before = leftovers(journal.state());
+        // Said first, so that a build that goes on never counts on what is given back.
         if journal.state().outcome.is_none() {
             let event = Event::BuildFinished {
                 outcome: "killed".to_owned(),
                 product: None,
-                leftovers: still.clone(),
+                leftovers: before.clone(),
             };
             journal.record(&event).map_err(Failure::failed)?;
         }
+        let before = before.len();
+        let mut still =
+            unwind(&Release { guard: guard.clone(), cloud }, &mut journal, failed).await;
         if before > 0 {
             let gone = before.saturating_sub(still.len());
             _ = writeln!(std::io::stdout(), "{name}: {gone} of {before} given back");

@@ -49,6 +49,9 @@ pub struct State {
     pub failed: Option<(String, u64)>,
     /// How the build ended.
     pub outcome: Option<String>,
+    /// What finished stages made was given back, so that they are run again where
+    /// the build goes on.
+    pub is_undone: bool,
 }
 
 /// Why a journal could not be written or read.
@@ -144,6 +147,15 @@ impl State {
         Ok(state)
     }
 
+    /// Whether a stage is done, so that a build that goes on leaves it out.
+    pub fn is_done(&self, stage: &str) -> bool {
+        !self.is_undone && self.outputs.contains_key(stage)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|it| it != "succeeded")
+    }
+
     fn apply(&mut self, event: &Event) {
         match event {
             Event::BuildStarted { run, name, inputs, stages, cloud, project, .. } => {
@@ -165,14 +177,29 @@ impl State {
                 self.outputs.insert(stage.clone(), output.clone());
                 self.took.push((stage.clone(), *millis));
             }
-            Event::Released { label } => self.held.retain(|it| it.label != *label),
+            Event::Released { label } => {
+                self.held.retain(|it| it.label != *label);
+                // A stage gives things back as well; after the end it is the undoing.
+                self.is_undone |= self.failed.is_some() || self.has_failed();
+            }
             Event::PhaseReached { phase, millis } => self.phases.push((phase.clone(), *millis)),
-            Event::BuildFinished { outcome, .. } => self.outcome = Some(outcome.clone()),
+            Event::BuildFinished { outcome, leftovers, .. } => {
+                self.outcome = Some(outcome.clone());
+                // Who cleans up after a killed build says so before anything is given back.
+                self.is_undone |=
+                    self.has_failed() && (leftovers.is_empty() || outcome == "killed");
+            }
             Event::StageFailed { stage, millis, .. } => {
                 self.failed = Some((stage.clone(), *millis));
             }
             // A build that is resumed tries it again.
-            Event::StageStarted { .. } => self.failed = None,
+            Event::StageStarted { .. } => {
+                self.failed = None;
+                self.outcome = None;
+                if std::mem::take(&mut self.is_undone) {
+                    self.outputs.clear();
+                }
+            }
             Event::Progress { .. } | Event::Said { .. } => {}
         }
     }

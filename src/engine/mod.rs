@@ -102,6 +102,29 @@ impl StageCx<'_> {
     }
 }
 
+/// What ends a build before it is done.
+#[derive(Debug)]
+pub struct Ends {
+    /// The user interrupts it.
+    pub cancel: CancellationToken,
+    /// How long it may take, and since when. What it waits for counts.
+    within: Option<(Instant, Span)>,
+}
+
+impl Ends {
+    /// Those of a build that begins now.
+    pub fn new(cancel: CancellationToken, within: Option<Span>) -> Self {
+        Self { cancel, within: within.map(|it| (Instant::now(), it)) }
+    }
+
+    /// Waits until the build's time is up, and returns how much it had.
+    async fn over(&self) -> Span {
+        let Some((began, within)) = self.within else { return std::future::pending().await };
+        tokio::time::sleep(within.duration().saturating_sub(began.elapsed())).await;
+        within
+    }
+}
+
 /// The time of a stage, with what does not count of it.
 #[derive(Debug, Default)]
 struct Clock {
@@ -137,6 +160,10 @@ pub enum StageError {
     #[error("not done within {0}")]
     #[diagnostic(help("raise the stage's `timeout` in the spec, or --timeout"))]
     TimedOut(Span),
+    /// The build, of which it is a stage, did not end in time.
+    #[error("the build was not done within {0}")]
+    #[diagnostic(help("raise --timeout"))]
+    BuildTimedOut(Span),
     /// The journal could not be written.
     #[error(transparent)]
     #[diagnostic(transparent)]
@@ -219,10 +246,10 @@ pub async fn run(
     plan: &Plan,
     runner: &dyn Runner,
     journal: &mut Journal,
-    cancel: &CancellationToken,
+    ends: &Ends,
     decide: &mut dyn FnMut(&RunError) -> Decision,
 ) -> Outcome {
-    let (result, keep) = forward(plan, runner, journal, cancel, decide).await;
+    let (result, keep) = forward(plan, runner, journal, ends, decide).await;
     let leftovers = if keep {
         journal.state().held.clone()
     } else {
@@ -235,12 +262,12 @@ async fn forward(
     plan: &Plan,
     runner: &dyn Runner,
     journal: &mut Journal,
-    cancel: &CancellationToken,
+    ends: &Ends,
     decide: &mut dyn FnMut(&RunError) -> Decision,
 ) -> (Result<(), RunError>, bool) {
     for (index, stage) in plan.stages.iter().enumerate() {
-        while !journal.state().outputs.contains_key(&stage.name) {
-            let Err(source) = run_stage(index, stage, runner, journal, cancel).await else { break };
+        while !journal.state().is_done(&stage.name) {
+            let Err(source) = run_stage(index, stage, runner, journal, ends).await else { break };
             let interrupted = matches!(source, StageError::Cancelled | StageError::Journal(_));
             let error = RunError { stage: stage.name.clone(), source };
             let decision = if interrupted { Decision::Cleanup } else { decide(&error) };
@@ -257,8 +284,9 @@ async fn run_stage(
     stage: &Stage,
     runner: &dyn Runner,
     journal: &mut Journal,
-    cancel: &CancellationToken,
+    ends: &Ends,
 ) -> Result<(), StageError> {
+    let cancel = &ends.cancel;
     if cancel.is_cancelled() {
         return Err(StageError::Cancelled);
     }
@@ -271,14 +299,19 @@ async fn run_stage(
         let child = cx.cancel.clone();
         let work = runner.run(stage, &mut cx);
         tokio::pin!(work);
-        tokio::select! {
-            ended = &mut work => ended,
-            () = clock.over(stage.timeout.duration()) => {
+        let too_late = tokio::select! {
+            ended = &mut work => Err(ended),
+            () = clock.over(stage.timeout.duration()) => Ok(StageError::TimedOut(stage.timeout)),
+            within = ends.over() => Ok(StageError::BuildTimedOut(within)),
+        };
+        match too_late {
+            Ok(error) => {
                 // It is asked to stop, so that it can stop what it started.
                 child.cancel();
                 _ = tokio::time::timeout(Duration::from_secs(30), work).await;
-                Err(StageError::TimedOut(stage.timeout))
+                Err(error)
             }
+            Err(ended) => ended,
         }
     };
     let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
