@@ -90,3 +90,20 @@ pub(super) fn render(error: &dyn Diagnostic, colours: bool) -> String {
 pub(super) fn print(error: &dyn Diagnostic, colours: bool) {
     _ = writeln!(std::io::stderr(), "{}", render(error, colours).trim_end());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+    use crate::engine::{RunError, StageError};
+
+    #[test]
+    fn the_cause_of_a_failed_stage_is_shown() {
+        let full = Plain::io("cannot write the image to `x`", Error::from(ErrorKind::StorageFull));
+        let error = RunError { stage: "publish".to_owned(), source: StageError::of(full) };
+        let shown = render(&error, false);
+        assert!(shown.contains("cannot write the image to `x`"), "{shown}");
+        assert!(shown.contains("no storage space"), "{shown}");
+    }
+}

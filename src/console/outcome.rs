@@ -123,7 +123,12 @@ pub(super) fn conclude(known: Known<'_>, end: &End, at: Duration) -> Outcome {
             "watch/platform",
             format!("the machine failed in phase {phase}: {reason}"),
             None,
-            "see what the platform says about it".to_owned(),
+            if reason.contains("No space left") {
+                "make room for the run's disks, or name a work folder elsewhere with --work-dir"
+            } else {
+                "see what the platform says about it"
+            }
+            .to_owned(),
             None,
         ),
         (End::Deleted, _) => (

@@ -9,6 +9,7 @@ mod journal;
 
 use std::{
     cell::Cell,
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -151,27 +152,51 @@ impl Clock {
 }
 
 /// Why a stage failed.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, Diagnostic)]
 pub enum StageError {
     /// The user interrupted the build.
-    #[error("interrupted")]
     Cancelled,
     /// The stage did not end in time.
-    #[error("not done within {0}")]
     #[diagnostic(help("raise the stage's `timeout` in the spec, or --timeout"))]
     TimedOut(Span),
     /// The build, of which it is a stage, did not end in time.
-    #[error("the build was not done within {0}")]
     #[diagnostic(help("raise --timeout"))]
     BuildTimedOut(Span),
     /// The journal could not be written.
-    #[error(transparent)]
     #[diagnostic(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// What the stage does failed, in the words of the layer that does it.
-    #[error("{0}")]
     #[diagnostic(transparent)]
     Failed(Box<dyn Diagnostic + Send + Sync>),
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancelled => f.write_str("interrupted"),
+            Self::TimedOut(within) => write!(f, "not done within {within}"),
+            Self::BuildTimedOut(within) => write!(f, "the build was not done within {within}"),
+            Self::Journal(error) => error.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+// By hand: thiserror does not hand on the causes of a boxed diagnostic.
+impl std::error::Error for StageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Cancelled | Self::TimedOut(_) | Self::BuildTimedOut(_) => None,
+            Self::Journal(error) => error.source(),
+            Self::Failed(error) => error.source(),
+        }
+    }
+}
+
+impl From<JournalError> for StageError {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
 }
 
 impl StageError {
@@ -190,10 +215,7 @@ impl StageError {
     /// The message and its causes, outermost first.
     pub fn causes(&self) -> Vec<String> {
         let mut causes = vec![self.to_string()];
-        let mut next = match self {
-            Self::Failed(inner) => std::error::Error::source(inner.as_ref()),
-            other => std::error::Error::source(other),
-        };
+        let mut next = std::error::Error::source(self);
         while let Some(cause) = next {
             let text = cause.to_string();
             if causes.last() != Some(&text) {
