@@ -46,7 +46,7 @@ pub(super) async fn doctor(arguments: &Doctor, cx: &Surroundings) -> Result<(), 
     if arguments.format == ReportFormat::Json {
         print_json(&checks);
     } else {
-        print_to(&checks, &mut std::io::stdout().lock());
+        print_to(&checks, &mut crate::ui::stdout());
     }
     if checks.iter().any(|it| it.grade == Grade::Missing) {
         return Err(Failure::silent(Status::Failed));

@@ -40,7 +40,7 @@ pub(super) fn explain(arguments: &Explain) -> Result<(), Failure> {
 }
 
 fn print(it: &Explanation, knowledge: &Knowledge) {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     if let Some(ends) = it.installer.and_then(|it| knowledge.ends(it)) {
         _ = writeln!(out, "installer  {}", ends.title);
     }

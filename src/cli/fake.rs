@@ -48,7 +48,7 @@ pub(super) async fn serve(arguments: &Test) -> Result<(), Failure> {
         write(path, &yaml)?;
         _ = writeln!(err, "serving; OS_CLIENT_CONFIG_FILE={path} OS_CLOUD=fake; Ctrl-C ends it");
     } else {
-        let mut out = std::io::stdout();
+        let mut out = crate::ui::stdout();
         _ = write!(out, "{yaml}").and_then(|()| out.flush());
         _ = writeln!(err, "serving; Ctrl-C ends it");
     }

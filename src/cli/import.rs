@@ -166,7 +166,7 @@ fn write(all: &[Imported], folder: &Utf8Path, force: bool) -> Result<(), Failure
         }
     }
     for (name, _) in &files {
-        _ = writeln!(std::io::stdout(), "{}", folder.join(name));
+        _ = writeln!(crate::ui::stdout(), "{}", folder.join(name));
     }
     Ok(())
 }

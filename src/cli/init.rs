@@ -82,7 +82,8 @@ fn for_os(id: &str, catalogue: &Catalogue) -> Result<Files, Failure> {
     })?;
     let local = format!("{}.{}", os.id, extension(&template));
     if let Some(spec) = templates::built_in_spec(&os.id) {
-        let spec = spec.replace(&template, &local);
+        // Its first lines say how to use it from the folder it comes from.
+        let spec = spec.replace(&template, &local).replace("specs/", "");
         return Ok(vec![(format!("{}.toml", os.id), spec), (local, text.to_owned())]);
     }
     let source = source(&os);
@@ -154,7 +155,7 @@ fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {
         .map_or(Ok(()), fs_err::create_dir_all)
         .and_then(|()| fs_err::write(path, text));
     written.map_err(|it| Failure::failed(Plain::io(format!("cannot write `{path}`"), it)))?;
-    _ = writeln!(std::io::stdout(), "{path}");
+    _ = writeln!(crate::ui::stdout(), "{path}");
     Ok(())
 }
 

@@ -76,7 +76,8 @@ pub fn run() -> ExitCode {
         runtime.shutdown_background();
         ended
     })();
-    match ended {
+    let lost = crate::ui::lost().map(|it| Plain::io("cannot write to standard output", it));
+    match ended.and(lost.map_or(Ok(()), |it| Err(Failure::failed(it)))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Some(report) = failure.report {
@@ -109,11 +110,11 @@ async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
         }
         Command::Completions { shell } => {
             let mut command = Arguments::command();
-            clap_complete::generate(*shell, &mut command, "imgbuild", &mut std::io::stdout());
+            clap_complete::generate(*shell, &mut command, "imgbuild", &mut crate::ui::stdout());
             Ok(())
         }
         Command::Man => clap_mangen::Man::new(Arguments::command())
-            .render(&mut std::io::stdout())
+            .render(&mut crate::ui::stdout())
             .map_err(|it| Failure::failed(Plain::io("cannot print the manual page", it))),
     }
 }
@@ -121,6 +122,6 @@ async fn dispatch(command: &Command, cx: &Surroundings) -> Result<(), Failure> {
 /// Prints a JSON document to standard output.
 fn print_json(value: &impl serde::Serialize) {
     if let Ok(text) = serde_json::to_string_pretty(value) {
-        _ = writeln!(std::io::stdout(), "{text}");
+        _ = writeln!(crate::ui::stdout(), "{text}");
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn os(arguments: &Os, home: &Home) -> Result<(), Failure> {
                 fs_err::create_dir_all(&home.os).and_then(|()| fs_err::write(&target, &text));
             written
                 .map_err(|it| Failure::failed(Plain::io(format!("cannot write `{target}`"), it)))?;
-            _ = writeln!(std::io::stdout(), "{target}");
+            _ = writeln!(crate::ui::stdout(), "{target}");
         }
     }
     Ok(())
@@ -42,7 +42,7 @@ fn list(catalogue: &Catalogue, json: bool) {
         print_json(&rows);
         return;
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     for os in &entries {
         let end = os.end_of_life.as_deref().unwrap_or("-");
         let arches: Vec<_> = os.arches.iter().map(|it| it.as_str()).collect();

@@ -29,12 +29,12 @@ pub(super) async fn render(arguments: &Render, cx: &Surroundings) -> Result<(), 
                 "choose one of them with `--only`",
             )));
         };
-        _ = writeln!(std::io::stdout(), "{}", prepared.rendered.masked.trim_end());
+        _ = writeln!(crate::ui::stdout(), "{}", prepared.rendered.masked.trim_end());
         return prepared.print_findings(cx.colours);
     }
     for prepared in &all {
         if all.len() > 1 {
-            _ = writeln!(std::io::stdout(), "# build: {}", prepared.plan.name);
+            _ = writeln!(crate::ui::stdout(), "# build: {}", prepared.plan.name);
         }
         render_one(prepared, cx)?;
     }
@@ -43,7 +43,7 @@ pub(super) async fn render(arguments: &Render, cx: &Surroundings) -> Result<(), 
 
 fn render_one(prepared: &Prepared, cx: &Surroundings) -> Result<(), Failure> {
     let build = prepared.loaded.build();
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     let mask = |text: &str| prepared.redactor.mask(text);
     _ = writeln!(out, "# answer file: {}", prepare::answer_name(build));
     _ = writeln!(out, "{}", prepared.rendered.masked.trim_end());
@@ -54,7 +54,6 @@ fn render_one(prepared: &Prepared, cx: &Surroundings) -> Result<(), Failure> {
     {
         _ = writeln!(out, "\n# boot disk: {name}\n{}", mask(text.trim_end()));
     }
-    drop(out);
     prepared.print_findings(cx.colours)
 }
 
@@ -70,7 +69,7 @@ pub(super) async fn plan(arguments: &Plan, cx: &Surroundings) -> Result<(), Fail
         if all.len() > 1 {
             let gap = if i == 0 { "" } else { "\n" };
             let name = &prepared.plan.name;
-            _ = writeln!(std::io::stdout(), "{gap}# build {} of {}: {name}", i + 1, all.len());
+            _ = writeln!(crate::ui::stdout(), "{gap}# build {} of {}: {name}", i + 1, all.len());
         }
         print_one(prepared, cx, arguments.offline).await?;
     }
@@ -134,7 +133,7 @@ async fn document_of(prepared: &Prepared, cx: &Surroundings, offline: bool) -> s
 async fn print_one(prepared: &Prepared, cx: &Surroundings, offline: bool) -> Result<(), Failure> {
     let survey = survey(prepared.loaded.build(), cx, offline).await;
     let outlook = outlook(prepared, offline).await;
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     _ = writeln!(out, "{}", prepared.redactor.mask(&prepared.plan.to_string()).trim_end());
     _ = writeln!(out, "\nto fetch:");
     for file in &survey.files {
@@ -162,7 +161,6 @@ async fn print_one(prepared: &Prepared, cx: &Surroundings, offline: bool) -> Res
             "nothing has changed since the image was built; `build` would do nothing"
         );
     }
-    drop(out);
     prepared.print_findings(cx.colours)
 }
 

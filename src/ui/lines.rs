@@ -92,7 +92,7 @@ impl Json {
 impl Reader for Json {
     fn read(&mut self, event: &Event) {
         if let Some(line) = self.line(event) {
-            _ = writeln!(std::io::stdout(), "{line}");
+            _ = writeln!(crate::ui::stdout(), "{line}");
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod bars;
 mod lines;
+mod output;
 pub mod report;
 pub mod time;
 
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use lines::sentence;
+pub(crate) use output::{lost, stdout};
 pub use time::Expected;
 
 /// How events are shown.
@@ -134,7 +136,7 @@ impl Display {
     /// Prints a line of data on standard output, between the bars.
     pub fn print_data(&self, text: &str) {
         self.bars.suspend(|| {
-            _ = writeln!(std::io::stdout(), "{text}");
+            _ = writeln!(crate::ui::stdout(), "{text}");
         });
     }
 
