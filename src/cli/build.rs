@@ -253,9 +253,16 @@ impl Builds<'_> {
         let Self { arguments, cx, .. } = self;
         let plan = prepared.plan.clone();
         let name = plan.name.clone();
-        let run = arguments.resume.clone().unwrap_or_else(|| new_run(&cx.home.work, &name));
-        let folder = RunFolder::create(&cx.home.work, &run).map_err(|source| {
-            Failure::failed(Plain::io(format!("cannot make the folder of run `{run}`"), source))
+        let work = &cx.home.work;
+        let opened = match &arguments.resume {
+            Some(run) => RunFolder::create(work, run).map(|it| (run.clone(), it)),
+            None => RunFolder::begin(work, new_runs(&name)),
+        };
+        let (run, folder) = opened.map_err(|source| {
+            Failure::failed(Plain::io(
+                format!("cannot make the folder of a run in `{work}`"),
+                source,
+            ))
         })?;
         *begun = Some(run.clone());
         let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
@@ -515,15 +522,15 @@ fn product(target: &Target, journal: &Journal) -> String {
     }
 }
 
-/// A new run's ID: the time, in UTC, and the image's name.
-fn new_run(work: &Utf8Path, name: &str) -> String {
+/// What a new run may be called: by the time, in UTC, and the image's name.
+fn new_runs(name: &str) -> impl Iterator<Item = String> {
     let time = Timestamp::now().to_zoned(TimeZone::UTC).strftime("%Y%m%d-%H%M%S");
     let first = format!("{time}-{name}");
-    let taken = |it: &str| work.join("runs").join(it).exists();
-    if !taken(&first) {
-        return first;
-    }
-    (2..10_000).map(|n| format!("{first}-{n}")).find(|it| !taken(it)).unwrap_or(first)
+    let others = (2..10_000).map({
+        let first = first.clone();
+        move |n| format!("{first}-{n}")
+    });
+    std::iter::once(first).chain(others)
 }
 
 fn absolute(path: &Utf8Path) -> Utf8PathBuf {

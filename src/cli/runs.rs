@@ -65,9 +65,14 @@ pub(super) fn is_running(folder: &Utf8Path) -> bool {
 
 /// `imgbuild runs`
 pub(super) fn runs(arguments: &Runs, home: &Home) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    let mut out = crate::ui::stdout();
     let Some(run) = &arguments.run else {
-        for folder in all(home) {
+        let folders = all(home);
+        if folders.is_empty() {
+            let none = home.work.join("runs");
+            _ = writeln!(std::io::stderr(), "there is no run yet in {none}");
+        }
+        for folder in folders {
             let Ok(state) = State::read(&folder.join(RunFolder::JOURNAL)) else { continue };
             let outcome = match &state.outcome {
                 Some(outcome) => outcome.clone(),
@@ -169,6 +174,7 @@ pub(super) async fn cleanup(
         arguments.runs.iter().map(|it| find(home, it)).collect::<Result<Vec<_>, _>>()?
     };
     let mut left = Vec::new();
+    let mut is_clean = !arguments.cache && arguments.lost.is_none();
     for folder in folders {
         let opened =
             Journal::open(&folder.join(RunFolder::JOURNAL), Redactor::default(), Teller::default());
@@ -214,8 +220,9 @@ pub(super) async fn cleanup(
         let mut still =
             unwind(&Release { guard: guard.clone(), cloud }, &mut journal, failed).await;
         if before > 0 {
+            is_clean = false;
             let gone = before.saturating_sub(still.len());
-            _ = writeln!(std::io::stdout(), "{name}: {gone} of {before} given back");
+            _ = writeln!(crate::ui::stdout(), "{name}: {gone} of {before} given back");
         }
         if arguments.logs && still.is_empty() {
             drop(journal);
@@ -228,13 +235,16 @@ pub(super) async fn cleanup(
     if arguments.cache {
         let cloud = cloud::connect(arguments.cloud.as_deref())?;
         for name in empty_cache(&cloud).await.map_err(Failure::failed)? {
-            _ = writeln!(std::io::stdout(), "removed from the cloud: {name}");
+            _ = writeln!(crate::ui::stdout(), "removed from the cloud: {name}");
         }
     }
     if let Some(age) = arguments.lost {
         left.append(&mut give_back_lost(arguments.cloud.as_deref(), age, home, guard).await?);
     }
     if left.is_empty() {
+        if is_clean {
+            _ = writeln!(std::io::stderr(), "nothing was left behind");
+        }
         return Ok(());
     }
     for resource in &left {
@@ -265,7 +275,7 @@ async fn give_back_lost(
         match release.release_now(&resource).await {
             Ok(()) => {
                 let Resource { kind, name, .. } = &resource;
-                _ = writeln!(std::io::stdout(), "given back: {kind:?} {name}");
+                _ = writeln!(crate::ui::stdout(), "given back: {kind:?} {name}");
             }
             Err(error) => {
                 _ = writeln!(std::io::stderr(), "{}", error.causes().join(": "));

@@ -23,7 +23,28 @@ impl RunFolder {
     /// The journal's file name.
     pub const JOURNAL: &str = "journal.jsonl";
 
-    /// Makes the folder of a new run. Only its owner can look into it: consoles
+    /// Makes the folder of a new run, by the first of these names that nobody has;
+    /// another build may begin at the same moment. Returns the name as well.
+    pub fn begin(
+        work: &Utf8Path,
+        names: impl IntoIterator<Item = String>,
+    ) -> std::io::Result<(String, Self)> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let runs = work.join("runs");
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).recursive(true).create(&runs)?;
+        builder.recursive(false);
+        for name in names {
+            match builder.create(runs.join(&name)) {
+                Ok(()) => return Ok((name.clone(), Self::create(work, &name)?)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(std::io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Makes the folder of a run where it is missing. Only its owner can look into it: consoles
     /// and answer volumes are nobody else's business.
     pub fn create(work: &Utf8Path, run: &str) -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
@@ -90,6 +111,18 @@ fn random() -> String {
 mod tests {
     use super::*;
     use crate::engine::Lifetime;
+
+    #[test]
+    fn runs_that_begin_at_the_same_moment_have_folders_of_their_own() {
+        let work = tempfile::tempdir().unwrap();
+        let work = Utf8Path::from_path(work.path()).unwrap();
+        let begin = || RunFolder::begin(work, ["a".to_owned(), "a-2".to_owned()]);
+        assert_eq!(begin().unwrap().0, "a");
+        let (name, folder) = begin().unwrap();
+        assert_eq!(name, "a-2");
+        assert!(folder.path().ends_with("runs/a-2"));
+        assert!(begin().is_err());
+    }
 
     #[test]
     fn runs_of_the_same_second_have_names_of_their_own_in_a_cloud_and_keep_them() {
