@@ -100,7 +100,7 @@ pub enum Command {
 /// A spec and its values.
 #[derive(Clone, Debug, Args)]
 pub struct SpecArguments {
-    /// A spec (.toml, .yaml), or an answer file alone
+    /// A spec (.toml, .yaml; - for standard input), or an answer file alone
     pub spec: Utf8PathBuf,
     #[command(flatten)]
     /// Values of variables
@@ -242,8 +242,8 @@ pub struct Import {
 /// Check specs.
 #[derive(Debug, Args)]
 pub struct Validate {
-    /// Specs (.toml, .yaml) and answer files
-    #[arg(required = true)]
+    /// Specs (.toml, .yaml), folders of them, and answer files; - for a spec on standard input
+    #[arg(required = true, value_name = "SPEC|DIRECTORY")]
     pub specs: Vec<Utf8PathBuf>,
     /// Also ask this machine's validators (ksvalidator, debconf, xmllint), which
     /// take their time; they decide
@@ -374,7 +374,7 @@ pub enum OnError {
 /// Check an answer file.
 #[derive(Debug, Args)]
 pub struct Lint {
-    /// The answer files
+    /// The answer files; - for standard input
     #[arg(required = true)]
     pub files: Vec<Utf8PathBuf>,
     /// Ask none of this machine's validators (ksvalidator, debconf, xmllint)

@@ -118,7 +118,7 @@ async fn prepared_of(named: &Named<'_>, cx: &Surroundings) -> Result<Vec<Prepare
 }
 
 /// The files that are meant: of a folder its specs, in order of their names.
-fn specs(named: &[Utf8PathBuf]) -> Result<Vec<Utf8PathBuf>, Failure> {
+pub(super) fn specs(named: &[Utf8PathBuf]) -> Result<Vec<Utf8PathBuf>, Failure> {
     let mut all: Vec<Utf8PathBuf> = Vec::new();
     for path in named {
         if !path.is_dir() {

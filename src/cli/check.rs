@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use super::{
     Surroundings,
     arguments::{Lint, Overrides, ReportFormat, Validate},
+    builds,
     failure::{self, Failure, Status},
     load::{self, Loaded},
     mend, prepare, print_json,
@@ -26,13 +27,13 @@ pub(super) async fn validate(arguments: &Validate, cx: &Surroundings) -> Result<
     let catalogue = load::catalogue(&cx.home)?;
     let mut reports = Vec::new();
     let mut n_wrong = 0;
-    for path in &arguments.specs {
+    for path in &builds::specs(&arguments.specs)? {
         let mut sink =
             Sink { format: arguments.format, colours: cx.colours, reports: &mut reports };
         match validate_one(path, arguments, &catalogue, &mut sink, cx).await {
             Some(how) if arguments.format == ReportFormat::Human => {
                 let how = if how.is_empty() { how } else { format!(" ({how})") };
-                _ = writeln!(std::io::stdout(), "{path}: valid{how}");
+                _ = writeln!(crate::ui::stdout(), "{path}: valid{how}");
             }
             Some(_) => {}
             None => n_wrong += 1,
@@ -208,6 +209,9 @@ pub(super) async fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Fail
         );
     }
     for path in &arguments.files {
+        if arguments.fix && path == load::STANDARD_INPUT {
+            return Err(mend::no_file());
+        }
         let mut text = load::read(path)?;
         let mut inspection = answer::inspect(path.as_str(), &text, &catalogue);
         let id = arguments.os.clone().or_else(|| inspection.os_id());
@@ -240,7 +244,7 @@ pub(super) async fn lint(arguments: &Lint, cx: &Surroundings) -> Result<(), Fail
             }
             (ReportFormat::Human, None) => {
                 let os = os.map_or_else(|| "no release known".to_owned(), |it| it.id.clone());
-                _ = writeln!(std::io::stdout(), "{path}: no mistakes ({os}; {verdict})");
+                _ = writeln!(crate::ui::stdout(), "{path}: no mistakes ({os}; {verdict})");
             }
             (ReportFormat::Json, Some(report)) => reports.extend(reports_of(&report, path)),
             (ReportFormat::Json, None) => {}

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io::Read as _,
     sync::{Arc, LazyLock, Mutex},
 };
 
@@ -21,10 +22,10 @@ use crate::{
         Openstack, Platform, Source, Target, VolumeTarget,
     },
     plan::openstack::not_in_a_cloud,
-    render::{self, Extras, Rendered},
+    render::{self, Extras, RenderError, Rendered},
     spec::{
-        self, Checked, Mode, SpecErrors,
-        document::Syntax,
+        self, Checked, Includes as _, Mode, SpecError, SpecErrors,
+        document::{Node, Syntax},
         variables::{Inputs, VariableFile},
     },
 };
@@ -49,7 +50,22 @@ impl Loaded {
     pub(super) fn render(&self, extras: &Extras) -> Result<Rendered, Failure> {
         let loader: Arc<dyn render::TemplateLoader> =
             Arc::new(Templates { folder: self.folder.clone() });
-        render::answer_file(self.build(), &loader, extras).map_err(Failure::invalid)
+        render::answer_file(self.build(), &loader, extras).map_err(|error| match error {
+            RenderError::NoTemplate { name } => self.no_template(&name),
+            error => Failure::invalid(error),
+        })
+    }
+
+    /// Says at the line that names it why there is no answer file.
+    fn no_template(&self, name: &str) -> Failure {
+        let files = Templates { folder: self.folder.clone() };
+        let why = files.read(name).err().unwrap_or_default();
+        let document = &self.checked.document;
+        let node = ["template", "file"].iter().find_map(|it| document.find(&["answer", it]));
+        let error = SpecError::new("no-template", format!("cannot read `{name}`: {why}"))
+            .at(node.map(Node::pointer), "named here")
+            .help("templates are looked for in the spec's folder, then among the built-in ones");
+        Failure::invalid(SpecErrors::of_warnings(document, vec![error]))
     }
 }
 
@@ -63,9 +79,20 @@ pub(super) fn load_all(
     mode: Mode,
 ) -> Result<Vec<Loaded>, Failure> {
     let inputs = inputs(values)?;
-    let text = read(path)?;
+    let help = "check the path; `imgbuild init debian-13` writes a spec to start from";
+    let text = read_or(path, help)?;
     let folder = path.parent().filter(|it| !it.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let (name, text, syntax, worked_out) = match Syntax::of_file_name(path.as_str()) {
+    let known = if path == STANDARD_INPUT {
+        Some(syntax_of_spec(&text).ok_or_else(|| {
+            Failure::usage(Plain::new(
+                "standard input is no spec: it does not say `version`",
+                "an answer file alone is built from a file; `imgbuild lint -` checks one",
+            ))
+        })?)
+    } else {
+        Syntax::of_file_name(path.as_str())
+    };
+    let (name, text, syntax, worked_out) = match known {
         Some(syntax) if !generate::is_answer_file(&text) => {
             (path.to_string(), text, syntax, vec![])
         }
@@ -85,6 +112,20 @@ pub(super) fn load_all(
         all.push(Loaded { checked, folder: folder.to_owned(), worked_out });
     }
     Ok(all)
+}
+
+/// The path that stands for standard input. A spec that comes that way has its
+/// files in the working folder.
+pub(super) const STANDARD_INPUT: &str = "-";
+
+/// The language of a spec that has no file name, by how it says its `version`.
+fn syntax_of_spec(text: &str) -> Option<Syntax> {
+    let after = text.lines().find_map(|it| it.strip_prefix("version"))?;
+    match after.trim_start().chars().next()? {
+        '=' => Some(Syntax::Toml),
+        ':' => Some(Syntax::Yaml),
+        _ => None,
+    }
 }
 
 /// Applies what the command line replaces.
@@ -227,8 +268,15 @@ pub(super) fn unknown_os(id: &str, catalogue: &Catalogue) -> Failure {
 
 /// The built-in catalogue and the user's own files.
 pub(super) fn catalogue(home: &Home) -> Result<Catalogue, Failure> {
-    let Ok(entries) = fs_err::read_dir(home.os.as_std_path()) else {
-        return Ok(Catalogue::built_in());
+    let entries = match fs_err::read_dir(home.os.as_std_path()) {
+        Ok(entries) => entries,
+        Err(source) if home.is_os_named => {
+            return Err(Failure::usage(Plain::io(
+                format!("cannot read the catalogue folder `{}`", home.os),
+                source,
+            )));
+        }
+        Err(_) => return Ok(Catalogue::built_in()),
     };
     let mut files = BTreeMap::new();
     for path in
@@ -300,12 +348,29 @@ fn fill(os: Arc<Os>) -> Arc<Os> {
     Arc::new(os)
 }
 
-/// Reads a text file. A byte order mark and text that is not UTF-8 are told.
+/// Why a file cannot be read, in words of people.
+pub(super) fn why(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
+/// Reads a text file, or standard input where it is `-`. Text that is not UTF-8 is told.
 pub(super) fn read(path: &Utf8Path) -> Result<String, Failure> {
-    let bytes = fs_err::read(path).map_err(|source| {
-        let help = "check the path; `imgbuild init debian-13` writes a spec to start from";
-        let status = Plain::new(format!("cannot read `{path}`: {}", source.kind()), help);
-        Failure::usage(status)
+    read_or(path, "check the path")
+}
+
+fn read_or(path: &Utf8Path, help: &str) -> Result<String, Failure> {
+    let read = if path == STANDARD_INPUT {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs_err::read(path)
+    };
+    let bytes = read.map_err(|source| {
+        Failure::usage(Plain::new(format!("cannot read `{path}`: {}", why(&source)), help))
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -31,6 +31,11 @@ pub(super) fn builds(all: &[Loaded], catalogue: &Catalogue) -> Result<(), Failur
     Ok(())
 }
 
+/// Standard input is no file that could be written.
+pub(super) fn no_file() -> Failure {
+    Failure::usage(Plain::new("standard input cannot be mended", "name a file, or leave --fix out"))
+}
+
 /// Mends one answer file.
 pub(super) fn file(path: &Utf8Path, os: Option<&Os>, catalogue: &Catalogue) -> Result<(), Failure> {
     let text = load::read(path)?;

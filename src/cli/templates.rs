@@ -24,7 +24,7 @@ impl TemplateLoader for Templates {
 
 impl Includes for Templates {
     fn read(&self, path: &str) -> Result<String, String> {
-        let refused = |it: std::io::Error| it.kind().to_string();
+        let refused = |it: std::io::Error| super::load::why(&it);
         let folder = self.folder.canonicalize_utf8().map_err(refused)?;
         let path = folder.join(path).canonicalize_utf8().map_err(refused)?;
         if !path.starts_with(&folder) {

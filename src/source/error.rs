@@ -84,7 +84,9 @@ pub enum SourceError {
     #[error("the connection was refused: `{url}`")]
     #[diagnostic(
         code(imgbuild::source::refused),
-        help("check the port, and whether the server is running")
+        help(
+            "check the port, whether the server is running, and `http_proxy`/`https_proxy` if one is set"
+        )
     )]
     ConnectionRefused {
         /// What was wanted.
