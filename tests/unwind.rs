@@ -276,3 +276,39 @@ async fn a_build_that_was_kept_goes_on_where_it_failed() {
     // Three to the failure, two things more, three of them given back.
     assert_eq!(world.0.borrow().n_requests, 8);
 }
+
+/// A stage that ends only when it is asked to.
+struct Endless(World);
+
+#[async_trait(?Send)]
+impl Runner for Endless {
+    async fn run(
+        &self,
+        stage: &Stage,
+        cx: &mut StageCx<'_>,
+    ) -> Result<serde_json::Value, StageError> {
+        self.0.run(stage, cx).await?;
+        cx.cancel.cancelled().await;
+        Err(StageError::Cancelled)
+    }
+
+    async fn release(&self, resource: &Resource) -> Result<(), StageError> {
+        self.0.release(resource).await
+    }
+}
+
+#[tokio::test]
+async fn a_build_whose_time_is_up_has_failed_and_it_is_asked_what_to_do() {
+    for (decision, n_left) in [(Decision::Cleanup, 0), (Decision::Keep, 2)] {
+        let run = Run::new();
+        let mut journal =
+            Journal::open(&run.journal, Redactor::default(), Teller::default()).unwrap();
+        let ends = Ends::new(CancellationToken::new(), Some(Span::secs(1)));
+        let runner = Endless(World::default());
+        let outcome = engine::run(&plan(), &runner, &mut journal, &ends, &mut |_| decision).await;
+        let error = outcome.result.unwrap_err();
+        assert!(matches!(error.source, StageError::BuildTimedOut(it) if it == Span::secs(1)));
+        assert_eq!(outcome.leftovers.len(), n_left, "{decision:?}");
+        assert_eq!(runner.0.0.borrow().things.len(), n_left, "{decision:?}");
+    }
+}
