@@ -258,7 +258,11 @@ async fn case(shape: Shape, fake: &FakeCloud, before: &[Thing]) -> Result<(), St
         InCloud { runner: OpenstackRunner::new(QemuRunner::new(context), cloud, place), folder };
     let mut held = journal();
     let never = CancellationToken::new();
-    let outcome = run(&plan, &runner, &mut held, &never, &mut |_| Decision::Cleanup).await;
+    let outcome =
+        run(&plan, &runner, &mut held, &imgbuild::engine::Ends::new(never, None), &mut |_| {
+            Decision::Cleanup
+        })
+        .await;
     let product = held.state().outputs.get("publish").and_then(|it| it["product"].as_str());
     let product = product.filter(|_| outcome.result.is_ok()).map(str::to_owned);
     let is_whole = product.as_deref().map(|it| whole(shape, fake, it));
