@@ -448,3 +448,16 @@ fn autoinstall_values_are_what_the_schema_of_subiquity_says() {
         assert_eq!(!is_wrong, is_right, "{line}: {found:?}");
     }
 }
+
+#[test]
+fn a_part_of_an_answer_file_is_known_by_its_name() {
+    for (name, dialect) in [
+        ("parts/timezone.ks", Some(Dialect::Kickstart)),
+        ("timezone.ks.in", Some(Dialect::Kickstart)),
+        ("late.preseed", Some(Dialect::Preseed)),
+        ("notes.txt", None),
+    ] {
+        assert_eq!(look(name, "timezone --utc Europe/Prague\n").dialect, dialect, "{name}");
+        assert_eq!(look(name, "\n").dialect, None, "{name}");
+    }
+}
