@@ -22,7 +22,8 @@ struct Known {
     top: Vec<String>,
     /// The sections that a key belongs to.
     within: BTreeMap<String, Vec<String>>,
-    /// Sections in which the installer stops at a key that it does not know.
+    /// Sections in which the installer stops at a key that it does not know; `*` is
+    /// all of them and the top.
     closed: Vec<String>,
 }
 
@@ -156,7 +157,7 @@ fn check(
             let near = names::nearest(key, &all);
             let help = near.map_or_else(String::new, |it| format!("did you mean `{it}`?"));
             let message = format!("the installer knows no `{key}` here");
-            if known.closed.iter().any(|it| Some(it.as_str()) == section) {
+            if known.closed.iter().any(|it| it == "*" || Some(it.as_str()) == section) {
                 gatherer.error(codes.unknown, span, message, help);
             } else {
                 gatherer.warning(codes.unknown, span, message, help);
