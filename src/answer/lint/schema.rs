@@ -166,14 +166,17 @@ fn check(
     }
 }
 
-/// AutoYaST: elements that are read in one place only, and unknown sections.
-pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) {
+/// AutoYaST: elements that are read in one place only, and unknown sections. Returns
+/// what it told of.
+pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) -> Vec<Range<usize>> {
+    let mut told = Vec::new();
     let known: Vec<_> = AUTOYAST.sections.names.iter().map(String::as_str).collect();
     for section in &root.children {
         if known.contains(&section.name.as_str()) || AUTOYAST.places.contains_key(&section.name) {
             continue;
         }
         let near = names::nearest(&section.name, &known);
+        told.push(section.span.clone());
         gatherer.warning(
             "autoyast::unknown-section",
             section.span.clone(),
@@ -182,10 +185,16 @@ pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) {
         );
     }
     let mut path = Vec::new();
-    places(root, &mut path, gatherer);
+    places(root, &mut path, gatherer, &mut told);
+    told
 }
 
-fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gatherer<'_>) {
+fn places<'a>(
+    element: &'a Element,
+    path: &mut Vec<&'a str>,
+    gatherer: &mut Gatherer<'_>,
+    told: &mut Vec<Range<usize>>,
+) {
     for child in &element.children {
         let here = path.join("/");
         if let Some(place) = AUTOYAST.places.get(&child.name)
@@ -194,6 +203,7 @@ fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gath
             && (path.len() <= 2 && !here.contains("scripts"))
             && is_about(&here, place)
         {
+            told.push(child.span.clone());
             gatherer.error(
                 "autoyast::nesting",
                 child.span.clone(),
@@ -202,7 +212,7 @@ fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gath
             );
         }
         path.push(&child.name);
-        places(child, path, gatherer);
+        places(child, path, gatherer, told);
         path.pop();
     }
 }
