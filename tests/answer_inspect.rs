@@ -448,3 +448,42 @@ fn autoinstall_values_are_what_the_schema_of_subiquity_says() {
         assert_eq!(!is_wrong, is_right, "{line}: {found:?}");
     }
 }
+
+#[test]
+fn a_part_of_an_answer_file_is_known_by_its_name() {
+    for (name, dialect) in [
+        ("parts/timezone.ks", Some(Dialect::Kickstart)),
+        ("timezone.ks.in", Some(Dialect::Kickstart)),
+        ("late.preseed", Some(Dialect::Preseed)),
+        ("notes.txt", None),
+    ] {
+        assert_eq!(look(name, "timezone --utc Europe/Prague\n").dialect, dialect, "{name}");
+        assert_eq!(look(name, "\n").dialect, None, "{name}");
+    }
+}
+
+#[test]
+fn two_network_lines_without_a_device_are_doubtful() {
+    let os = Catalogue::built_in().get("rhel-7").unwrap();
+    let doubts = |lines: &str| {
+        let text = format!("rootpw --lock\n{lines}poweroff\n%packages\n%end\n");
+        let found = check(&os, &text);
+        found.iter().filter(|it| it.code == "kickstart::doubtful").map(|it| it.line).collect()
+    };
+    let twice: Vec<_> = doubts("network --bootproto=dhcp\nnetwork --hostname=web\n");
+    assert_eq!(twice, [3]);
+    let named: Vec<_> = doubts("network --device=eth0\nnetwork --hostname=web\n");
+    assert!(named.is_empty());
+}
+
+#[test]
+fn key_takes_one_installation_number() {
+    let os = Catalogue::built_in().get("rhel-5").unwrap();
+    for (line, is_right) in
+        [("key", false), ("key a b", false), ("key a", true), ("key --skip", true)]
+    {
+        let text = format!("rootpw --lock\n{line}\npoweroff\n%packages\n");
+        let found = check(&os, &text);
+        assert_eq!(found.iter().all(|it| it.line != 2), is_right, "{line}: {found:?}");
+    }
+}

@@ -59,8 +59,8 @@ pub fn dialect(text: &str) -> Option<Dialect> {
 /// Works out what an answer file states. `name` is the file's name, which counts
 /// as evidence where the text has none.
 pub fn inspect(name: &str, text: &str, catalogue: &Catalogue) -> Inspection {
-    let mut inspection =
-        Inspection { name: name.to_owned(), dialect: dialect_of(text), ..Inspection::default() };
+    let dialect = dialect_of(text).or_else(|| dialect_named(name, text));
+    let mut inspection = Inspection { name: name.to_owned(), dialect, ..Inspection::default() };
     // `<NAME>` is how XML writes elements, such as those of kdump and the firewall.
     let is_xml = inspection.dialect == Some(Dialect::Autoyast);
     let is_element = |it: &std::ops::Range<usize>| {
@@ -101,6 +101,23 @@ fn dialect_of(text: &str) -> Option<Dialect> {
         Some(Dialect::Preseed)
     } else if kickstart::is_kickstart(text) {
         Some(Dialect::Kickstart)
+    } else {
+        None
+    }
+}
+
+/// The language that a file's name states, for parts of answer files and for those
+/// with too little in them to be sure.
+fn dialect_named(name: &str, text: &str) -> Option<Dialect> {
+    let file = name.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    let file = file.trim_end_matches(".in");
+    let ends = |all: &[&str]| all.iter().any(|it| file.ends_with(it));
+    if text.trim().is_empty() {
+        None
+    } else if ends(&[".ks", ".ks.cfg", ".kickstart"]) || file == "ks.cfg" {
+        Some(Dialect::Kickstart)
+    } else if ends(&[".preseed", ".seed", "preseed.cfg"]) {
+        Some(Dialect::Preseed)
     } else {
         None
     }

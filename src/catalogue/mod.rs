@@ -44,7 +44,7 @@ pub struct Os {
     /// The answer file it takes.
     pub dialect: Dialect,
     /// What the reference of its dialect calls the release: `F43` and `RHEL9` in
-    /// pykickstart.
+    /// pykickstart; of AutoYaST the version of YaST.
     pub dialect_version: Option<String>,
     /// The built-in template for it, below `templates/`.
     pub template: Option<String>,

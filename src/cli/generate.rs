@@ -62,7 +62,14 @@ pub(super) fn spec_of_answer_file(
             format!("add --os with another ID ({})", candidates(catalogue, dialect)),
         )));
     }
-    let source = source(&inspection, overrides, &os, path)?;
+    let (source, location) = source(&inspection, overrides, &os, path)?;
+    let arch = Arch::named_in(&location).map_err(|word| {
+        Failure::usage(Plain::new(
+            format!("images for `{word}` cannot be built, and {location} is for that"),
+            "imgbuild builds for x86_64 and aarch64: add --source.tree or --source.iso with one \
+             of these, or change the answer file",
+        ))
+    })?;
     let name = name_of(path);
     let file = path.file_name().unwrap_or_default();
     let mut notes = inspection.notes();
@@ -71,6 +78,13 @@ pub(super) fn spec_of_answer_file(
             "{path}: its packages come from the tree, so only kernel and initrd are fetched of the ISO"
         ));
     }
+    let source = match arch {
+        Some(arch) if arch != Arch::default() => {
+            notes.push(format!("{path}: for {arch}, as {location} says"));
+            format!("arch = \"{arch}\"\n\n{source}")
+        }
+        _ => source,
+    };
     let text = spec_text(&name, &os, &source, &Answer::File(file.to_owned()), None);
     Ok(Generated { text, notes })
 }
@@ -83,12 +97,13 @@ pub(super) enum Answer {
     Template(String),
 }
 
+/// The source of a spec, and where that is.
 fn source(
     inspection: &Inspection,
     overrides: &Overrides,
     os: &Os,
     path: &Utf8Path,
-) -> Result<String, Failure> {
+) -> Result<(String, String), Failure> {
     let quoted = |it: &str| toml::Value::from(it).to_string();
     if let Some(iso) = &overrides.source.source_iso {
         // A kickstart whose packages come from a tree needs no more of a remote ISO
@@ -97,7 +112,7 @@ fn source(
             && os.dialect == crate::catalogue::Dialect::Kickstart
             && inspection.tree.is_some();
         let attach = if is_enough { "attach = false\n" } else { "" };
-        return Ok(format!("[source.iso]\nlocation = {}\n{attach}", quoted(iso)));
+        return Ok((format!("[source.iso]\nlocation = {}\n{attach}", quoted(iso)), iso.clone()));
     }
     let tree = overrides
         .source
@@ -114,7 +129,7 @@ fn source(
             format!("add --source.tree URL or --source.iso PATH, or {}", tree_directive(os)),
         ))
     })?;
-    Ok(format!("[source.tree]\nurl = {}\n", quoted(&tree)))
+    Ok((format!("[source.tree]\nurl = {}\n", quoted(&tree)), tree))
 }
 
 fn tree_directive(os: &Os) -> &'static str {
@@ -230,6 +245,21 @@ mod tests {
                 is_whole
             );
         }
+    }
+
+    #[test]
+    fn the_tree_says_what_machine_the_image_is_for() {
+        let catalogue = Catalogue::built_in();
+        let made = |arch: &str| {
+            let text =
+                format!("url --url=http://mirror.example/rocky/9/BaseOS/{arch}/os/\n%packages\n");
+            let path = Utf8Path::new("my.ks");
+            let made = spec_of_answer_file(path, &text, &Overrides::default(), &catalogue);
+            made.map(|it| it.text).map_err(|it| format!("{it:?}"))
+        };
+        assert!(made("aarch64").unwrap().contains("arch = \"aarch64\"\n"));
+        assert!(!made("x86_64").unwrap().contains("arch ="));
+        assert!(made("s390x").unwrap_err().contains("images for `s390x` cannot be built"));
     }
 
     #[test]

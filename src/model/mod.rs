@@ -97,6 +97,22 @@ impl Arch {
             Self::Aarch64 => "arm64",
         }
     }
+
+    /// What a URL or a path says of the architecture, by one of its words; the last
+    /// word counts. The error is an architecture that is not built for.
+    pub fn named_in(location: &str) -> Result<Option<Self>, &str> {
+        let words = location.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
+        for word in words.rev() {
+            match word {
+                "x86_64" | "amd64" => return Ok(Some(Self::X86_64)),
+                "aarch64" | "arm64" => return Ok(Some(Self::Aarch64)),
+                "i386" | "i586" | "i686" | "armhfp" | "armhf" | "ppc" | "ppc64" | "ppc64le"
+                | "ppc64el" | "riscv64" | "s390" | "s390x" => return Err(word),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl fmt::Display for Arch {

@@ -1,9 +1,13 @@
 //! What the commands of each release take: data made from pykickstart by
 //! `tests/lint/generate_kickstart.py`.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, OnceLock},
+};
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // A test reads the file; without it nothing would be known.
@@ -17,9 +21,31 @@ struct Table {
     /// What it was made from.
     #[expect(dead_code, reason = "for the reader of the file")]
     source: &'static str,
-    versions: HashMap<&'static str, Version>,
+    versions: HashMap<&'static str, Part<Version>>,
     classes: Vec<Vec<&'static str>>,
-    parsers: Vec<Parser>,
+    parsers: Vec<Part<Parser>>,
+}
+
+/// A part of the file that is read when it is first asked for: one kickstart needs
+/// one release and some of its commands.
+#[derive(Debug)]
+struct Part<T> {
+    text: &'static str,
+    value: OnceLock<Option<T>>,
+}
+
+impl<'de: 'static, T> Deserialize<'de> for Part<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&'static RawValue>::deserialize(deserializer)?;
+        Ok(Self { text: raw.get(), value: OnceLock::new() })
+    }
+}
+
+impl<T: Deserialize<'static>> Part<T> {
+    /// The part; a test reads them all.
+    fn get(&self) -> Option<&T> {
+        self.value.get_or_init(|| serde_json::from_str(self.text).ok()).as_ref()
+    }
 }
 
 /// One release.
@@ -180,7 +206,7 @@ impl Known {
 impl Release {
     /// A release by pykickstart's name for it.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Some(Self { version: TABLE.versions.get(name)? })
+        Some(Self { version: TABLE.versions.get(name)?.get()? })
     }
 
     /// What it knows of a command.
@@ -188,7 +214,7 @@ impl Release {
         let entry = self.version.commands.get(name)?;
         Some(Known {
             fate: entry.is,
-            parser: entry.parser.and_then(|it| TABLE.parsers.get(it)),
+            parser: entry.parser.and_then(|it| TABLE.parsers.get(it)?.get()),
             classes: TABLE.classes.get(entry.classes).map(Vec::as_slice).unwrap_or_default(),
         })
     }
@@ -196,7 +222,7 @@ impl Release {
     /// What the heading of a section takes; `None` where there is no such section.
     pub(crate) fn section(self, name: &str) -> Option<SectionForm> {
         let parser = self.version.sections.get(name)?;
-        let parser = parser.and_then(|it| TABLE.parsers.get(it));
+        let parser = parser.and_then(|it| TABLE.parsers.get(it)?.get());
         Some(parser.map_or(SectionForm::Free, SectionForm::Takes))
     }
 
@@ -213,7 +239,11 @@ impl Release {
 
 /// Whether any release knows a command.
 pub(crate) fn is_known_anywhere(command: &str) -> bool {
-    TABLE.versions.values().any(|it| it.commands.contains_key(command))
+    TABLE
+        .versions
+        .values()
+        .filter_map(Part::get)
+        .any(|it| it.commands.contains_key(command))
 }
 
 #[cfg(test)]
@@ -225,7 +255,9 @@ mod tests {
         let table: Table =
             serde_json::from_str(include_str!("../../../data/kickstart/commands.json")).unwrap();
         assert!(table.versions.len() > 40);
+        assert!(table.parsers.iter().all(|it| it.get().is_some()));
         for version in table.versions.values() {
+            let version = version.get().unwrap();
             for entry in version.commands.values() {
                 assert!(entry.classes < table.classes.len());
                 assert!(entry.parser.is_none_or(|it| it < table.parsers.len()));

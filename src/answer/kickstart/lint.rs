@@ -94,13 +94,17 @@ fn one(
         return;
     };
     if let Some(given) = read(command, parser, &known, title, gatherer)
-        && let Some((message, place)) = rules::broken(name, &known, parser, &given, seen)
+        && let Some(broken) = rules::broken(name, &known, parser, &given, seen)
     {
-        let span = match place {
+        let span = match broken.place {
             Place::Command => command.span.clone(),
             Place::Word(span) => span,
         };
-        gatherer.error("kickstart::options", span, message, "");
+        if broken.is_warning {
+            gatherer.warning("kickstart::doubtful", span, broken.message, "");
+        } else {
+            gatherer.error("kickstart::options", span, broken.message, "");
+        }
     }
 }
 

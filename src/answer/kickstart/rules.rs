@@ -46,10 +46,16 @@ struct Rule {
     refuse: Option<Values>,
     allow: Option<Values>,
     unique: Option<String>,
+    /// Lines without the option of `unique` count as having an empty one.
+    #[serde(default)]
+    or_absent: bool,
     #[serde(default)]
     except: Vec<String>,
     with: Option<String>,
     discouraged: Option<String>,
+    /// The installer goes on nevertheless.
+    #[serde(default)]
+    warns: bool,
     message: String,
 }
 
@@ -92,6 +98,17 @@ pub(crate) enum Place {
     Command,
     /// By one word.
     Word(Range<usize>),
+}
+
+/// A rule that a command breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// What is wrong.
+    pub(crate) message: &'static str,
+    /// Where.
+    pub(crate) place: Place,
+    /// Whether the installer goes on nevertheless.
+    pub(crate) is_warning: bool,
 }
 
 /// What earlier lines have.
@@ -162,14 +179,14 @@ pub(crate) fn discouraged_in(
         .collect()
 }
 
-/// The first rule a command breaks: what is wrong, and where if at one word.
+/// The first rule a command breaks.
 pub(crate) fn broken(
     command: &str,
     known: &Known,
     parser: &Parser,
     given: &Given,
     seen: &mut Seen,
-) -> Option<(&'static str, Place)> {
+) -> Option<Broken> {
     for rule in RULES.rule.iter().filter(|it| it.commands.iter().any(|it| it == command)) {
         let holds = rule.class.as_ref().is_none_or(|it| known.is_a(it))
             && rule.unless.as_ref().is_none_or(|it| !known.is_a(it))
@@ -177,8 +194,8 @@ pub(crate) fn broken(
         if !holds {
             continue;
         }
-        if let Some(at) = rule.breaks(parser, given, seen) {
-            return Some((rule.message.as_str(), at));
+        if let Some(place) = rule.breaks(parser, given, seen) {
+            return Some(Broken { message: &rule.message, place, is_warning: rule.warns });
         }
     }
     None
@@ -215,16 +232,17 @@ impl Rule {
             return Some(Place::Word(at));
         }
         let option = self.unique.as_ref()?;
-        let value = *given.values(option, parser).first()?;
-        if value.text.is_empty() || self.except.contains(&value.text) {
+        let word = given.values(option, parser).first().copied();
+        let value = word.map_or("", |it| it.text.as_str());
+        if value.is_empty() != self.or_absent || self.except.iter().any(|it| it == value) {
             return None;
         }
         let key = (self.commands.join(" "), option.clone());
         let names = seen.names.entry(key).or_default();
-        if names.contains(&value.text) {
-            return Some(Place::Word(value.span.clone()));
+        if names.iter().any(|it| it == value) {
+            return Some(word.map_or(Place::Command, |it| Place::Word(it.span.clone())));
         }
-        names.push(value.text.clone());
+        names.push(value.to_owned());
         None
     }
 }

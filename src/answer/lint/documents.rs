@@ -1,6 +1,6 @@
 //! What is wrong with profiles that are documents: AutoYaST, Agama, autoinstall.
 
-use super::schema;
+use super::{schema, yast};
 use crate::{
     answer::{
         agama::{is_jsonnet, place_of, read},
@@ -8,11 +8,12 @@ use crate::{
         finding::Gatherer,
         xml, yaml,
     },
+    catalogue::Os,
     spec::document::{Node, Value},
 };
 
 /// AutoYaST: well-formed, asks nothing, waits for nobody.
-pub(super) fn autoyast(text: &str, gatherer: &mut Gatherer<'_>) {
+pub(super) fn autoyast(text: &str, os: Option<&Os>, gatherer: &mut Gatherer<'_>) {
     let root = match xml::parse(text) {
         Ok(root) => root,
         Err(error) => {
@@ -50,7 +51,7 @@ pub(super) fn autoyast(text: &str, gatherer: &mut Gatherer<'_>) {
             );
         }
     }
-    schema::autoyast(&root, gatherer);
+    let mut told = schema::autoyast(&root, gatherer);
     let mut all = Vec::new();
     root.walk(&mut all);
     for element in all.iter().filter(|it| matches!(it.attribute("type"), Some("boolean"))) {
@@ -61,8 +62,10 @@ pub(super) fn autoyast(text: &str, gatherer: &mut Gatherer<'_>) {
                 format!("`<{}>` is neither `true` nor `false`", element.name),
                 "",
             );
+            told.push(element.span.clone());
         }
     }
+    yast::lint(&root, os, &told, gatherer);
 }
 
 /// Agama: JSON, with a product.

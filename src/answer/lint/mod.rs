@@ -6,6 +6,7 @@
 mod common;
 mod documents;
 mod schema;
+mod yast;
 
 use crate::{
     catalogue::{Catalogue, Dialect, Os},
@@ -88,7 +89,7 @@ fn lint_for(inspection: &Inspection, os: Option<&Os>, disk: Option<Size>, text: 
     match dialect {
         Dialect::Kickstart => kickstart::lint(inspection, os, disk, text, &mut gatherer),
         Dialect::Preseed => preseed::lint(inspection, os, text, &mut gatherer),
-        Dialect::Autoyast => documents::autoyast(text, &mut gatherer),
+        Dialect::Autoyast => documents::autoyast(text, os, &mut gatherer),
         Dialect::Agama => documents::agama(text, &mut gatherer),
         Dialect::Autoinstall => documents::autoinstall(text, &mut gatherer),
         Dialect::Other => {}

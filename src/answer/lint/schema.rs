@@ -22,7 +22,8 @@ struct Known {
     top: Vec<String>,
     /// The sections that a key belongs to.
     within: BTreeMap<String, Vec<String>>,
-    /// Sections in which the installer stops at a key that it does not know.
+    /// Sections in which the installer stops at a key that it does not know; `*` is
+    /// all of them and the top.
     closed: Vec<String>,
 }
 
@@ -156,7 +157,7 @@ fn check(
             let near = names::nearest(key, &all);
             let help = near.map_or_else(String::new, |it| format!("did you mean `{it}`?"));
             let message = format!("the installer knows no `{key}` here");
-            if known.closed.iter().any(|it| Some(it.as_str()) == section) {
+            if known.closed.iter().any(|it| it == "*" || Some(it.as_str()) == section) {
                 gatherer.error(codes.unknown, span, message, help);
             } else {
                 gatherer.warning(codes.unknown, span, message, help);
@@ -165,14 +166,17 @@ fn check(
     }
 }
 
-/// AutoYaST: elements that are read in one place only, and unknown sections.
-pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) {
+/// AutoYaST: elements that are read in one place only, and unknown sections. Returns
+/// what it told of.
+pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) -> Vec<Range<usize>> {
+    let mut told = Vec::new();
     let known: Vec<_> = AUTOYAST.sections.names.iter().map(String::as_str).collect();
     for section in &root.children {
         if known.contains(&section.name.as_str()) || AUTOYAST.places.contains_key(&section.name) {
             continue;
         }
         let near = names::nearest(&section.name, &known);
+        told.push(section.span.clone());
         gatherer.warning(
             "autoyast::unknown-section",
             section.span.clone(),
@@ -181,10 +185,16 @@ pub(super) fn autoyast(root: &Element, gatherer: &mut Gatherer<'_>) {
         );
     }
     let mut path = Vec::new();
-    places(root, &mut path, gatherer);
+    places(root, &mut path, gatherer, &mut told);
+    told
 }
 
-fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gatherer<'_>) {
+fn places<'a>(
+    element: &'a Element,
+    path: &mut Vec<&'a str>,
+    gatherer: &mut Gatherer<'_>,
+    told: &mut Vec<Range<usize>>,
+) {
     for child in &element.children {
         let here = path.join("/");
         if let Some(place) = AUTOYAST.places.get(&child.name)
@@ -193,6 +203,7 @@ fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gath
             && (path.len() <= 2 && !here.contains("scripts"))
             && is_about(&here, place)
         {
+            told.push(child.span.clone());
             gatherer.error(
                 "autoyast::nesting",
                 child.span.clone(),
@@ -201,7 +212,7 @@ fn places<'a>(element: &'a Element, path: &mut Vec<&'a str>, gatherer: &mut Gath
             );
         }
         path.push(&child.name);
-        places(child, path, gatherer);
+        places(child, path, gatherer, told);
         path.pop();
     }
 }
