@@ -138,6 +138,14 @@ fn what_is_undefined_is_pointed_at() {
 }
 
 #[test]
+fn a_spec_written_on_windows_gives_an_answer_file_without_carriage_returns() {
+    let spec = "[answer]\r\ntext = \"\"\"\r\n{% if true %}\r\nlang {{ os.version }}\r\n{% endif %}\r\npoweroff\r\n\"\"\"\r\n";
+    let rendered = render(spec, &[]).unwrap();
+    assert_eq!(rendered.expose(), "lang 13\npoweroff\n");
+    assert_eq!(rendered.masked, rendered.expose());
+}
+
+#[test]
 fn includes_stay_inside() {
     for name in ["../secret", "/etc/passwd", "x/../../y", "~root/x"] {
         let error = render(SECRET, &[("a", &format!("{{% include '{name}' %}}"))]).unwrap_err();

@@ -128,7 +128,14 @@ pub fn answer_file(
         Err(_) => "<withheld: the template computes with a sensitive value>\n".to_owned(),
     };
     let used = sources.names_used(&environment);
+    let (masked, real) = (unix_lines(masked), unix_lines(real));
     Ok(Rendered { masked, secrets: found, used, text: real.into() })
+}
+
+/// No installer takes a carriage return for the end of a line; a spec that was
+/// written on Windows has them in `answer.text`.
+fn unix_lines(text: String) -> String {
+    if text.contains('\r') { text.replace("\r\n", "\n") } else { text }
 }
 
 /// Whether a name stays in the folder it is looked up in.

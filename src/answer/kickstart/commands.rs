@@ -239,11 +239,7 @@ impl Release {
 
 /// Whether any release knows a command.
 pub(crate) fn is_known_anywhere(command: &str) -> bool {
-    TABLE
-        .versions
-        .values()
-        .filter_map(Part::get)
-        .any(|it| it.commands.contains_key(command))
+    TABLE.versions.values().filter_map(Part::get).any(|it| it.commands.contains_key(command))
 }
 
 #[cfg(test)]
