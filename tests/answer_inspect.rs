@@ -243,8 +243,10 @@ fn mistakes_are_found_at_their_line() {
                    password *\nd-i debian-installer/exit/poweroff boolean true\n";
     let autoinstall = "#cloud-config\nautoinstall:\n  version: 1\n  shutdown: poweroff\n  \
                        user-data: {disable_root: false}\n";
-    let autoyast = "<profile xmlns=\"http://www.suse.com/1.0/yast2ns\"><general><mode>\
-                    <confirm>false</confirm><halt>true</halt></mode></general>\n";
+    let autoyast = "<profile xmlns=\"http://www.suse.com/1.0/yast2ns\" \
+                    xmlns:config=\"http://www.suse.com/1.0/configns\"><general><mode>\
+                    <confirm config:type=\"boolean\">false</confirm>\
+                    <halt config:type=\"boolean\">true</halt></mode></general>\n";
     for (os, text, code, line) in [
         ("rhel-9", format!("{kickstart}part / --size=1\n"), "", 0),
         ("rhel-9", format!("{kickstart}part / --size=x\n"), "kickstart::options", 7),
@@ -363,7 +365,7 @@ fn mistakes_are_found_at_their_line() {
         ("opensuse-15.6", autoyast.to_owned(), "autoyast::xml", 1),
         (
             "opensuse-15.6",
-            format!("{autoyast}</profile>").replace("<confirm>false", "<confirm>true"),
+            format!("{autoyast}</profile>").replace("\">false</confirm>", "\">true</confirm>"),
             "autoyast::asks",
             1,
         ),
