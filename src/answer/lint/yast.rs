@@ -127,26 +127,39 @@ pub(super) fn lint(
             "`-v sles-15-sp6` shows them all",
         );
     }
-    let known: Vec<_> = SCHEMA
+    let known: BTreeSet<&str> = SCHEMA
         .elements
         .iter()
         .flat_map(|it| &it.name)
         .chain(&SCHEMA.other)
         .map(String::as_str)
         .collect();
-    unknown(root, &known, told, gatherer);
+    // What stands at the top is a section, which is told elsewhere.
+    for section in &root.children {
+        let rules = SCHEMA.elements.get(SCHEMA.first).map_or_else(Vec::new, |it| it.of(section));
+        unknown(section, &rules, &known, told, gatherer);
+    }
 }
 
 fn places(n: usize) -> String {
     if n == 1 { "one place".to_owned() } else { format!("{n} places") }
 }
 
-/// Elements that no release knows.
-fn unknown(element: &Element, known: &[&str], told: &[Range<usize>], gatherer: &mut Gatherer<'_>) {
+/// Elements that no release knows, where one of another name may be meant.
+fn unknown(
+    element: &Element,
+    rules: &[&'static Rule],
+    known: &BTreeSet<&str>,
+    told: &[Range<usize>],
+    gatherer: &mut Gatherer<'_>,
+) {
+    let here = rules.iter().flat_map(|it| it.allowed()).flat_map(|it| &it.name);
+    let here: Vec<_> = here.map(String::as_str).collect();
     for child in &element.children {
-        if known.contains(&child.name.as_str()) {
-            unknown(child, known, told, gatherer);
-        } else if let Some(near) = names::nearest(&child.name, known)
+        if known.contains(child.name.as_str()) {
+            let inner: Vec<_> = rules.iter().flat_map(|it| it.of(child)).collect();
+            unknown(child, &inner, known, told, gatherer);
+        } else if let Some(near) = names::nearest(&child.name, &here)
             && !told.contains(&child.span)
         {
             gatherer.warning(
@@ -160,6 +173,16 @@ fn unknown(element: &Element, known: &[&str], told: &[Range<usize>], gatherer: &
 }
 
 impl Rule {
+    /// What its children may be.
+    fn allowed(&self) -> impl Iterator<Item = &'static Self> {
+        self.children.iter().filter_map(|it| SCHEMA.elements.get(*it))
+    }
+
+    /// What a child of it may be.
+    fn of(&self, child: &Element) -> Vec<&'static Self> {
+        self.allowed().filter(|it| it.name.contains(&child.name)).collect()
+    }
+
     /// Adds what an element and those in it have against this rule.
     fn check(&self, element: &Element, found: &mut Vec<Complaint>) {
         let mut complain = |span: &Range<usize>, message: String, help: String| {
@@ -226,15 +249,15 @@ impl Rule {
     }
 
     fn check_child(&self, parent: &Element, child: &Element, found: &mut Vec<Complaint>) {
-        let rules = self.children.iter().filter_map(|it| SCHEMA.elements.get(*it));
-        let fitting: Vec<_> = rules.clone().filter(|it| it.name.contains(&child.name)).collect();
+        let fitting = self.of(child);
         if fitting.is_empty() {
             if self.open {
                 if self.name == ["profile"] {
                     sections_within(child, found);
                 }
             } else {
-                let here: Vec<_> = rules.flat_map(|it| &it.name).map(String::as_str).collect();
+                let here = self.allowed().flat_map(|it| &it.name);
+                let here: Vec<_> = here.map(String::as_str).collect();
                 let near = names::nearest(&child.name, &here);
                 found.push(Complaint {
                     span: child.span.clone(),
@@ -335,6 +358,8 @@ mod tests {
         let old = "<bootloader><sections config:type=\"list\"><section><image>/vmlinuz</image>\
                    </section></sections></bootloader>";
         assert!(said("sles-11-sp4", old).is_empty());
+        // Sections that the schema does not have may have what they like.
+        assert!(said("sles-12-sp5", "<dns-server><sshd>1</sshd></dns-server>").is_empty());
         let typo = "<software><patterms config:type=\"list\"/></software>";
         let found = said("sles-12-sp5", typo);
         assert_eq!(found, [(FindingSeverity::Warning, "autoyast::unknown-element", 11)]);
