@@ -1,9 +1,11 @@
 //! `explain`: what a console log says, whichever tool it comes from.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{self, Read, Write as _},
     sync::Arc,
 };
+
+use camino::Utf8Path;
 
 use super::{
     arguments::{Explain, ReportFormat},
@@ -12,31 +14,45 @@ use super::{
 };
 use crate::console::{
     Verdict,
-    explain::{Ending, Explanation, Mark, explain as explained},
+    explain::{Ending, Explainer, Explanation, Mark},
     knowledge::Knowledge,
 };
 
 /// `imgbuild explain`
 pub(super) fn explain(arguments: &Explain) -> Result<(), Failure> {
-    let mut bytes = Vec::new();
-    let read = if arguments.log == "-" {
-        std::io::stdin().read_to_end(&mut bytes)
-    } else {
-        fs_err::File::open(&arguments.log).and_then(|mut it| it.read_to_end(&mut bytes))
-    };
-    read.map_err(|it| Failure::usage(Plain::io(format!("cannot read `{}`", arguments.log), it)))?;
     let knowledge = Knowledge::builtin().map_err(|errors| {
         let first = errors.first().map(ToString::to_string).unwrap_or_default();
         Failure::failed(Plain::new(first, "this is a mistake in imgbuild's console knowledge"))
     })?;
     let knowledge = Arc::new(knowledge);
-    let explanation = explained(&bytes, &knowledge);
+    let mut explainer = Explainer::new(Arc::clone(&knowledge));
+    read(&arguments.log, &mut explainer)
+        .map_err(|it| Failure::usage(Plain::io(format!("cannot read `{}`", arguments.log), it)))?;
+    let explanation = explainer.finish();
     if arguments.format == ReportFormat::Json {
         print_json(&explanation);
     } else {
         print(&explanation, &knowledge);
     }
     Ok(())
+}
+
+/// Has a log read piece by piece: it may be larger than the memory.
+fn read(path: &Utf8Path, explainer: &mut Explainer) -> io::Result<()> {
+    let mut log: Box<dyn Read> = if path == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(fs_err::File::open(path)?)
+    };
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match log.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(length) => explainer.feed(piece.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn print(it: &Explanation, knowledge: &Knowledge) {

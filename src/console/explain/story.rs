@@ -1,140 +1,23 @@
-//! A stored console log, explained.
-//!
-//! The same knowledge as for a running machine, without a clock: a question is
-//! unanswered where the log ends with it.
-
-use std::{collections::BTreeMap, sync::Arc};
-
-use serde::Serialize;
+//! What became of an installation, from what was found in its log.
 
 use super::{
-    Cause, Phase, Verdict,
-    examine::{Examiner, Found, Hit},
-    knowledge::Knowledge,
-    signature::{MachineEnd, Scope, Signature, fill},
+    super::{
+        Cause, Phase, Verdict,
+        examine::{Examiner, Hit},
+        knowledge::Knowledge,
+        signature::{MachineEnd, Scope, Signature, fill},
+    },
+    Ending, Explanation, Mark, Reached,
 };
 use crate::catalogue::InstallerKind;
 
-/// What a log says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Explanation {
-    /// The installer that wrote it, as far as can be told.
-    pub installer: Option<InstallerKind>,
-    /// The phases in the order they were reached.
-    pub timeline: Vec<Reached>,
-    /// The lines that mean something, in order, as far as there is room.
-    pub marks: Vec<Mark>,
-    /// What became of it.
-    pub verdict: Ending,
-    /// What the verdict rests on.
-    pub judgement: Option<Mark>,
-    /// The number of lines.
-    pub lines: u64,
-    /// The last lines, oldest first.
-    pub last_lines: Vec<String>,
-}
-
-/// A phase that was reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Reached {
-    /// Which.
-    pub phase: Phase,
-    /// The line that showed it, from 1.
-    pub line_number: u64,
-    /// Its text.
-    pub line: String,
-}
-
-/// A line that means something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Mark {
-    /// Its number, from 1.
-    pub line_number: u64,
-    /// Its text.
-    pub line: String,
-    /// The signature that matched.
-    pub signature: String,
-    /// What follows from it.
-    pub verdict: Verdict,
-    /// What it says, in plain English.
-    pub meaning: String,
-    /// Where the cause lies.
-    pub cause: Option<Cause>,
-    /// What to do.
-    pub remedy: Option<String>,
-    /// The line of the answer file that would have prevented it.
-    pub directive: Option<String>,
-    /// The phase it happened in.
-    pub phase: Phase,
-}
-
-/// How a log ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// The installer was done, or the system asked for a login.
-    EndedWell,
-    /// It failed.
-    EndedBadly,
-    /// The last thing it said was a question.
-    WaitsForInput,
-    /// The machine was done, and then rebooted.
-    Rebooted,
-    /// The log ends in the middle.
-    Unfinished,
-}
-
 /// More marks than anybody reads are not kept.
 const MOST_MARKS: usize = 400;
-/// Of one signature no more are kept.
-const MOST_OF_ONE: u32 = 20;
 /// As many lines as the choices of a question take.
 const QUESTION_LINES: u64 = 40;
 
-/// Explains a console log.
-pub fn explain(bytes: &[u8], knowledge: &Arc<Knowledge>) -> Explanation {
-    let mut examiner = Examiner::new(Arc::clone(knowledge));
-    // Of each signature the first few and the last: a log of any length is
-    // explained in the same memory.
-    let mut hits = Vec::new();
-    let mut last: BTreeMap<usize, (u64, Hit)> = BTreeMap::new();
-    let mut order = 0_u64;
-    let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
-    let mut installers: BTreeMap<InstallerKind, u64> = BTreeMap::new();
-    let mut keep = |found: Found<'_>| {
-        let Some(signature) = knowledge.signature(found.signature) else { return };
-        if let Some(installer) = signature.installer {
-            *installers.entry(installer).or_default() += 1;
-        }
-        let count = counts.entry(found.signature).or_default();
-        *count += 1;
-        order += 1;
-        if *count <= MOST_OF_ONE {
-            hits.push((order, found.keep(knowledge)));
-        } else {
-            last.insert(found.signature, (order, found.keep(knowledge)));
-        }
-    };
-    // In pieces, as from a machine, so that memory does not depend on the log.
-    for piece in bytes.chunks(1 << 16) {
-        examiner.feed(piece, &mut keep);
-    }
-    examiner.examine_tail(&mut keep);
-    let installer = installers.into_iter().max_by_key(|(_, count)| *count).map(|(it, _)| it);
-    hits.extend(last.into_values());
-    hits.sort_by_key(|(order, _)| *order);
-    let mut story = Story::new(knowledge, installer);
-    for (_, hit) in &hits {
-        story.take(hit);
-    }
-    story.end(&examiner)
-}
-
 /// What is gathered from the hits of a log.
-struct Story<'a> {
+pub(super) struct Story<'a> {
     knowledge: &'a Knowledge,
     installer: Option<InstallerKind>,
     phase: Phase,
@@ -158,7 +41,7 @@ struct Failure {
 }
 
 impl<'a> Story<'a> {
-    fn new(knowledge: &'a Knowledge, installer: Option<InstallerKind>) -> Self {
+    pub(super) fn new(knowledge: &'a Knowledge, installer: Option<InstallerKind>) -> Self {
         Self {
             knowledge,
             installer,
@@ -173,7 +56,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn take(&mut self, hit: &Hit) {
+    pub(super) fn take(&mut self, hit: &Hit) {
         let Some(signature) = self.knowledge.signature(hit.signature) else { return };
         let is_foreign = signature.installer.is_some() && signature.installer != self.installer;
         // A log with an installer in it is not that of a finished system.
@@ -258,7 +141,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn end(self, examiner: &Examiner) -> Explanation {
+    pub(super) fn end(self, examiner: &Examiner) -> Explanation {
         let ends = self.installer.and_then(|it| self.knowledge.ends(it));
         let is_complete = self.done.is_some() || ends.is_some_and(|it| self.phase >= it.complete);
         let question = self.question.filter(|(_, spoken, _)| {
@@ -338,73 +221,4 @@ fn is_worth_a_mark(last: Option<&Mark>, mark: &Mark) -> bool {
         && last.is_none_or(|it| {
             (it.signature.as_str(), it.line_number) != (&mark.signature, mark.line_number)
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn knowledge() -> Arc<Knowledge> {
-        Arc::new(Knowledge::builtin().unwrap())
-    }
-
-    #[test]
-    fn a_log_is_told_as_a_story() {
-        let log = b"Starting system log daemon: syslogd, klogd.\nConfiguring the network with DHCP  ... 100%\n\
-            Installing the base system  ... 0%... 17%\nInstall the base system\n\n!! ERROR: Debootstrap Error\n\n\
-            Couldn't retrieve e2fsprogs. This may be due to a network problem or bad\nmedia.\n";
-        let story = explain(log, &knowledge());
-        assert_eq!(story.installer, Some(InstallerKind::DebianInstaller));
-        let timeline: Vec<_> = story.timeline.iter().map(|it| (it.phase, it.line_number)).collect();
-        assert_eq!(timeline, [(Phase::Boot, 1), (Phase::Network, 2), (Phase::BaseSystem, 3)]);
-        let judgement = story.judgement.unwrap();
-        assert_eq!(story.verdict, Ending::EndedBadly);
-        assert_eq!((judgement.cause, judgement.line_number), (Some(Cause::Mirror), 8));
-        assert!(judgement.meaning.contains("e2fsprogs"), "{}", judgement.meaning);
-        assert_eq!(story.lines, 9);
-    }
-
-    #[test]
-    fn what_the_installer_got_over_is_no_failure() {
-        let log = |end: &str| {
-            let text = format!(
-                "anaconda 40.1 for CentOS Stream 10 started.\nInstalling the software\n\
-                Traceback (most recent call last):\n{end}"
-            );
-            explain(text.as_bytes(), &knowledge()).verdict
-        };
-        assert_eq!(log(""), Ending::EndedBadly);
-        let rest =
-            "Installing boot loader\nInstallation complete\n[ 9.123456] reboot: Power down\n";
-        assert_eq!(log(rest), Ending::EndedWell);
-        assert_eq!(
-            log(&format!("Kernel panic - not syncing: Attempted to kill init!\n{rest}")),
-            Ending::EndedBadly
-        );
-    }
-
-    #[test]
-    fn a_log_that_ends_in_the_middle_is_unfinished() {
-        let story = explain(b"Installing the base system  ... 0%... 17%", &knowledge());
-        assert_eq!((story.verdict, story.judgement), (Ending::Unfinished, None));
-        assert_eq!(explain(b"", &knowledge()).lines, 0);
-    }
-
-    #[test]
-    fn many_lines_that_mean_the_same_are_kept_once_in_a_while() {
-        let log = "!! ERROR: Bad archive mirror\n".repeat(10_000);
-        let story = explain(log.as_bytes(), &knowledge());
-        assert!(story.marks.len() <= 2 * MOST_OF_ONE as usize + 2, "{}", story.marks.len());
-        assert_eq!(story.judgement.unwrap().line_number, 1);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn any_bytes_can_be_explained(bytes in proptest::collection::vec(any::<u8>(), 0..5000)) {
-            explain(&bytes, &knowledge());
-        }
-    }
 }
